@@ -1,0 +1,39 @@
+//! Every metric of the process, one field each; the doc comment is the help text.
+//! Invariant: no label whose values grow with time, assets or connections.
+
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty as $name:literal,)*) => {
+        /// All metrics, cheap to update from anywhere.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $($(#[doc = $help])+ pub $field: $kind,)*
+        }
+
+        impl Metrics {
+            /// Registers every metric under the prefix `fleetcast`.
+            pub fn register(&self, registry: &mut Registry) {
+                let registry = registry.sub_registry_with_prefix("fleetcast");
+                $(registry.register($name, concat!($($help),+).trim(), self.$field.clone());)*
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Updates received from the source or the feed.
+    updates_received: Counter as "updates_received",
+    /// Updates that became the newest state.
+    updates_applied: Counter as "updates_applied",
+    /// Updates older than the state that they would have changed.
+    updates_stale: Counter as "updates_stale",
+    /// Updates that were applied before, received again.
+    updates_duplicate: Counter as "updates_duplicate",
+    /// Records that could not be used and went to the dead-letter topic.
+    updates_dead_lettered: Counter as "updates_dead_lettered",
+    /// Messages queued for viewers.
+    deliveries: Counter as "deliveries",
+    /// Bytes handed to the kernel for viewers.
+    sent_bytes: Counter as "sent_bytes",
+}

@@ -1,0 +1,5 @@
+//! What operators see: metrics and logs. Anyone may use it; it uses nobody.
+
+mod metrics;
+
+pub use metrics::Metrics;
