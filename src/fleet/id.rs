@@ -4,7 +4,7 @@
 use std::{borrow::Borrow, fmt, sync::Arc};
 
 /// The longest fleet or asset id in bytes.
-pub const ID_BYTES_MAX: usize = 128;
+pub(super) const ID_BYTES_MAX: usize = 128;
 
 /// Why an id was refused. The message names the problem and is shown to dashboards.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
