@@ -7,5 +7,6 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module opens with what it owns and must not know.
 
+pub mod feed;
 pub mod fleet;
 pub mod observe;
