@@ -79,8 +79,12 @@ impl ChannelMessage {
 
     /// The rest of a message: everything that is known before the updates have numbers.
     #[must_use]
-    pub fn encode_body<'u>(received_ms: i64, updates: impl ExactSizeIterator<Item = &'u Update> + Clone) -> Vec<u8> {
-        let bytes = updates.clone().map(|update| 40 + update.asset_bytes().len() + update.raw.len()).sum::<usize>();
+    pub fn encode_body<'u>(
+        received_ms: i64,
+        updates: impl ExactSizeIterator<Item = &'u Update> + Clone,
+    ) -> Vec<u8> {
+        let bytes =
+            updates.clone().map(|update| 40 + update.asset_bytes().len() + update.raw.len()).sum::<usize>();
         let mut body = Vec::with_capacity(12 + bytes);
         body.extend_from_slice(&received_ms.to_le_bytes());
         body.extend_from_slice(&len_u32(updates.len()).to_le_bytes());
@@ -159,7 +163,10 @@ impl<'m> Reader<'m> {
         let ts_ms = i64::from_le_bytes(self.take()?);
         let position = match has_position {
             0 => None,
-            _ => Some(Position { lat: f64::from_le_bytes(self.take()?), lon: f64::from_le_bytes(self.take()?) }),
+            _ => Some(Position {
+                lat: f64::from_le_bytes(self.take()?),
+                lon: f64::from_le_bytes(self.take()?),
+            }),
         };
         let raw_len = u32::from_le_bytes(self.take()?) as usize;
         let asset = match self.bytes(asset_len.into())? {
@@ -202,10 +209,16 @@ mod tests {
         let (fleet, message) = message();
         assert!(message.starts_with(b"F1 0000000000000007 42 "));
         let ChannelMessage { epoch, batch } = ChannelMessage::decode(&fleet, &message).unwrap();
-        assert_eq!((epoch, &batch.fleet, batch.first_seq, batch.received_ms), (Epoch(7), &fleet, Some(42), 5));
+        assert_eq!(
+            (epoch, &batch.fleet, batch.first_seq, batch.received_ms),
+            (Epoch(7), &fleet, Some(42), 5)
+        );
         let [first, second] = batch.updates.as_slice() else { panic!("{batch:?}") };
         assert_eq!(first.asset.as_ref().unwrap().as_str(), "truck 7/é");
-        assert_eq!((first.ts_ms, first.position), (1_790_000_000_123, Some(Position { lat: -0.1, lon: 179.999_999_9 })));
+        assert_eq!(
+            (first.ts_ms, first.position),
+            (1_790_000_000_123, Some(Position { lat: -0.1, lon: 179.999_999_9 }))
+        );
         assert_eq!(first.raw, r#" {"a": 1} "#);
         assert_eq!((&second.asset, second.position, second.raw.is_empty()), (&None, None, true));
     }

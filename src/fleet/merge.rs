@@ -186,12 +186,27 @@ mod tests {
             r#"{"n":1.50,"big":123456789012345678901234567890,"x":1e2}"#
         });
         // Complete, though in another order and with another shape: the newer text, spaces and all.
-        check(r#"{"a":1,"b":{"c":2}}"#, r#" {"b": {"c":3, "d":4}, "a":2} "#, r#" {"b": {"c":3, "d":4}, "a":2} "#);
+        check(
+            r#"{"a":1,"b":{"c":2}}"#,
+            r#" {"b": {"c":3, "d":4}, "a":2} "#,
+            r#" {"b": {"c":3, "d":4}, "a":2} "#,
+        );
     }
 
     #[test]
     fn broken_text_replaces_the_whole() {
-        for broken in ["", "null", "[1]", "{", r#"{"a"#, r#"{"a":"#, r#"{"a":1"#, r#"{"a":1 "b":2}"#, "{]", r#"{"a":]}"#] {
+        for broken in [
+            "",
+            "null",
+            "[1]",
+            "{",
+            r#"{"a"#,
+            r#"{"a":"#,
+            r#"{"a":1"#,
+            r#"{"a":1 "b":2}"#,
+            "{]",
+            r#"{"a":]}"#,
+        ] {
             check(r#"{"a":1}"#, broken, broken);
             check(broken, r#"{"a":1}"#, r#"{"a":1}"#);
         }
@@ -233,7 +248,8 @@ mod tests {
                     .prop_map(|members| Value::Object(members.into_iter().collect())),
             ]
         });
-        prop::collection::btree_map("[a-d\"]{1,2}", value, 0..6).prop_map(|members| members.into_iter().collect())
+        prop::collection::btree_map("[a-d\"]{1,2}", value, 0..6)
+            .prop_map(|members| members.into_iter().collect())
     }
 
     proptest! {

@@ -24,8 +24,9 @@ impl FieldMap {
     /// The record is no JSON object in UTF-8, lacks an asset, a fleet or a time, has one of the wrong
     /// type, or a position off the earth.
     pub fn parse(&self, raw: Bytes) -> Result<Record, Unusable> {
-        let text = std::str::from_utf8(&raw)
-            .map_err(|error| Unusable::new("utf8", format!("not UTF-8 after byte {}", error.valid_up_to())))?;
+        let text = std::str::from_utf8(&raw).map_err(|error| {
+            Unusable::new("utf8", format!("not UTF-8 after byte {}", error.valid_up_to()))
+        })?;
         let found = self.find(text)?;
         let fleet = self.id(&found, Field::Fleet)?;
         let fleet = FleetId::parse(&fleet).map_err(|error| self.refuse("range", Field::Fleet, &error))?;
@@ -77,7 +78,11 @@ impl FieldMap {
             Scalar::Text(text) => {
                 let ts = text.parse::<jiff::Timestamp>().map_err(|_| {
                     let shown: String = text.chars().take(64).collect();
-                    self.refuse("type", Field::Ts, &format_args!("{shown:?} is not an RFC 3339 time with an offset"))
+                    self.refuse(
+                        "type",
+                        Field::Ts,
+                        &format_args!("{shown:?} is not an RFC 3339 time with an offset"),
+                    )
                 })?;
                 ts.as_millisecond() as f64
             }
@@ -102,8 +107,12 @@ impl FieldMap {
         match (lat, lon) {
             (Some(lat), Some(lon)) => Ok(Some(Position { lat, lon })),
             (None, None) => Ok(None),
-            (None, Some(_)) => Err(self.refuse("missing", Field::Lat, &"missing, though there is a longitude")),
-            (Some(_), None) => Err(self.refuse("missing", Field::Lon, &"missing, though there is a latitude")),
+            (None, Some(_)) => {
+                Err(self.refuse("missing", Field::Lat, &"missing, though there is a longitude"))
+            }
+            (Some(_), None) => {
+                Err(self.refuse("missing", Field::Lon, &"missing, though there is a latitude"))
+            }
         }
     }
 
@@ -349,7 +358,8 @@ mod tests {
 
     #[test]
     fn ids_may_be_numbers_and_escapes_are_undone() {
-        let Record { fleet, update, .. } = parse(r#"{"assetId":18446744073709551615,"fleetId":-3,"ts":1}"#).unwrap();
+        let Record { fleet, update, .. } =
+            parse(r#"{"assetId":18446744073709551615,"fleetId":-3,"ts":1}"#).unwrap();
         assert_eq!((fleet.as_str(), update.asset.unwrap().as_str()), ("-3", "18446744073709551615"));
         let record = parse(r#"{"\u0061ssetId":"\u00e9","fleetId":"f","ts":1}"#).unwrap();
         assert_eq!(record.update.asset.unwrap().as_str(), "é");
@@ -411,7 +421,8 @@ mod tests {
 
     #[test]
     fn relayed_messages_are_never_refused() {
-        let relay = |raw: &'static [u8]| FieldMap::default().parse_relayed(Bytes::from_static(raw), NOW_MS, 1000);
+        let relay =
+            |raw: &'static [u8]| FieldMap::default().parse_relayed(Bytes::from_static(raw), NOW_MS, 1000);
         let update = relay(br#"{"assetId":"a","ts":1789999999,"lat":1,"lon":2}"#);
         assert_eq!((update.asset.unwrap().as_str(), update.ts_ms), ("a", NOW_MS - 1000));
         assert_eq!(update.position, Some(Position { lat: 1.0, lon: 2.0 }));

@@ -33,7 +33,8 @@ impl Record {
     pub fn check_skew(&self, now_ms: i64, skew_ms_max: i64) -> Result<(), Unusable> {
         let ahead_ms = self.update.ts_ms.saturating_sub(now_ms);
         if ahead_ms > skew_ms_max {
-            let reason = format!("ts {} is {ahead_ms} ms ahead, allowed are {skew_ms_max}", self.update.ts_ms);
+            let reason =
+                format!("ts {} is {ahead_ms} ms ahead, allowed are {skew_ms_max}", self.update.ts_ms);
             return Err(Unusable::new("future", reason));
         }
         Ok(())
@@ -62,7 +63,6 @@ impl Unusable {
 mod tests {
     use bytes::Bytes;
 
-    use super::*;
     use crate::fleet::FieldMap;
 
     #[test]

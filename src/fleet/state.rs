@@ -74,7 +74,11 @@ impl AssetState {
         })
     }
 
-    fn origins_with(&self, update: &Update, origin: Option<&Origin>) -> Result<SmallVec<[Origin; 1]>, Unchanged> {
+    fn origins_with(
+        &self,
+        update: &Update,
+        origin: Option<&Origin>,
+    ) -> Result<SmallVec<[Origin; 1]>, Unchanged> {
         let mut origins = self.origins.clone();
         match origin {
             None if update.raw == self.raw => return Err(Unchanged::Duplicate),

@@ -83,7 +83,8 @@ impl MemoryStore {
         let mut updates = Vec::with_capacity(records.len());
         let first_seq = state.seq() + 1;
         for Record { update, origin, .. } in records {
-            let known_ts_ms = update.asset.as_ref().and_then(|id| state.get(id.as_str())).map(|known| known.ts_ms);
+            let known_ts_ms =
+                update.asset.as_ref().and_then(|id| state.get(id.as_str())).map(|known| known.ts_ms);
             match state.apply_from(&update, origin.as_ref()) {
                 fleet::Applied::Fresh(_) => {
                     if let (Some(asset), Some(position)) = (&update.asset, update.position)
@@ -113,7 +114,13 @@ impl MemoryStore {
         (epoch == snapshot.epoch && seq <= snapshot.seq).then_some(snapshot)
     }
 
-    pub(super) fn history(&self, fleet: &FleetId, asset: &AssetId, from_ts_ms: i64, limit: usize) -> Vec<TrackPoint> {
+    pub(super) fn history(
+        &self,
+        fleet: &FleetId,
+        asset: &AssetId,
+        from_ts_ms: i64,
+        limit: usize,
+    ) -> Vec<TrackPoint> {
         let Some(fleet) = self.known(fleet) else { return Vec::new() };
         let tracks = fleet.tracks.lock().unwrap_or_else(PoisonError::into_inner);
         let points = tracks.get(asset).into_iter().flatten().filter(|point| point.ts_ms >= from_ts_ms);
@@ -170,7 +177,8 @@ mod tests {
     use crate::fleet::FieldMap;
 
     fn record(fleet: &str, asset: &str, ts: i64) -> Record {
-        let text = format!(r#"{{"fleetId":"{fleet}","assetId":"{asset}","ts":{ts},"lat":1,"lon":{}}}"#, ts % 180);
+        let text =
+            format!(r#"{{"fleetId":"{fleet}","assetId":"{asset}","ts":{ts},"lat":1,"lon":{}}}"#, ts % 180);
         FieldMap::default().parse(Bytes::from(text)).unwrap()
     }
 
@@ -220,7 +228,7 @@ mod tests {
         let store = MemoryStore::new(TrackRule::default());
         let held = store.fleet(&id("held"));
         for n in 0..10_000 {
-            let _ = store.fleet(&id(&format!("no such fleet {n}")));
+            drop(store.fleet(&id(&format!("no such fleet {n}"))));
         }
         assert!(store.0.fleets.read().unwrap().by_id.len() <= 64);
         assert!(Arc::ptr_eq(&held, &store.fleet(&id("held"))));

@@ -47,8 +47,7 @@ pub struct Applied {
 
 /// The store could not answer; it may later.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-}
+pub enum StoreError {}
 
 impl Store {
     /// The newest state of all assets of a fleet; a fleet never heard of has none.
