@@ -12,3 +12,4 @@ pub mod feed;
 pub mod fleet;
 pub mod observe;
 pub mod store;
+pub mod values;
