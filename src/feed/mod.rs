@@ -9,5 +9,4 @@ pub mod interest;
 pub mod subscriber;
 pub mod subscriptions;
 
-mod backoff;
 mod connection;

@@ -10,3 +10,6 @@ mod support;
 
 /// The harness itself does what its users rely on.
 mod harness;
+
+/// The Redis store: what it writes, publishes and survives.
+mod store;
