@@ -65,6 +65,9 @@ export const t = {
   expiring: (time: string) => `Your access ends in ${time}`,
   noWebgl: 'This browser cannot draw the map (it has no WebGL 2). The list shows everything.',
 
+  connection: 'Connection',
+  updates: 'Updates',
+  lagLong: 'Age on arrival',
   updatesPerS: (n: string) => `${n} updates/s`,
   lag: (time: string) => `lag ${time}`,
   replica: 'Replica',
@@ -78,6 +81,8 @@ export const t = {
   zoomOut: 'Zoom out',
   fitAll: 'Show all assets',
   grouping: 'Count assets when zoomed out',
+  mapTools: 'Map tools',
+  cancel: 'Cancel',
   draw: 'Watch an area',
   drawBox: 'Box',
   drawPolygon: 'Polygon',
@@ -116,7 +121,7 @@ export const t = {
   alertTemperature: (value: string, max: string) => `${value}, above ${max}`,
   alertFuel: (value: string) => `Fuel at ${value}`,
   alertSilent: (time: string) => `Silent since ${time}`,
-  alertEnded: 'ended',
+  alertsMore: (n: string) => `and ${n} more: “Only alerts” lists them all`,
 
   settings: 'Settings',
   theme: 'Theme',

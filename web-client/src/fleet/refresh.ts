@@ -80,6 +80,11 @@ export function refresh(
       (criteria.assetKind === '' || store.assetKind[row] === kind);
     const shown =
       found && (criteria.states & (1 << state)) !== 0 && (!criteria.alertsOnly || alerts !== 0);
+    if (alerts !== 0 && store.alerts[row] === 0) {
+      // Silence began with the last report, long before it became an alert.
+      const silent = alerts === ALERT_SILENT;
+      store.alertSince[row] = silent ? store.ts[row]! + limits.silentAfterMs : nowEpochMs;
+    }
     store.alerts[row] = alerts;
     store.setLook(row, state, alerts !== 0, !shown);
     summary.total += 1;
@@ -106,4 +111,14 @@ function alertsOf(store: FleetStore, row: number, ageMs: number, limits: Thresho
   if (store.fuelPct[row]! < limits.fuelMinPct) alerts |= ALERT_FUEL;
   if (ageMs > limits.silentAfterMs) alerts |= ALERT_SILENT;
   return alerts;
+}
+
+/** Rows with alerts, the newest first, at most `max` of them. */
+export function alertRows(store: FleetStore, max: number): number[] {
+  const rows: number[] = [];
+  for (let row = 0; row < store.size; row++) {
+    if (store.isAlive(row) && store.alerts[row] !== 0) rows.push(row);
+  }
+  rows.sort((a, b) => store.alertSince[b]! - store.alertSince[a]! || a - b);
+  return rows.slice(0, max);
 }

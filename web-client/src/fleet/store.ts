@@ -69,6 +69,8 @@ export class FleetStore {
   headingDeg: Int16Array;
   state: Uint8Array;
   alerts: Uint8Array;
+  /** Epoch ms since when the alerts of a row hold without a break. */
+  alertSince: Float64Array;
   fleet: Uint16Array;
   assetKind: Uint8Array;
   readonly id: string[] = [];
@@ -92,6 +94,7 @@ export class FleetStore {
     this.headingDeg = new Int16Array(capacity);
     this.state = new Uint8Array(capacity);
     this.alerts = new Uint8Array(capacity);
+    this.alertSince = new Float64Array(capacity);
     this.fleet = new Uint16Array(capacity);
     this.assetKind = new Uint8Array(capacity);
   }
@@ -243,6 +246,7 @@ export class FleetStore {
     this.headingDeg = grown(this.headingDeg, new Int16Array(capacity));
     this.state = grown(this.state, new Uint8Array(capacity));
     this.alerts = grown(this.alerts, new Uint8Array(capacity));
+    this.alertSince = grown(this.alertSince, new Float64Array(capacity));
     this.fleet = grown(this.fleet, new Uint16Array(capacity));
     this.assetKind = grown(this.assetKind, new Uint8Array(capacity));
   }

@@ -28,7 +28,8 @@ export class GatewayLink {
     switch (message.kind) {
       case 'rows':
         this.#store.apply(message.delta, message.added, message.removed, performance.now());
-        return this.onRows();
+        this.onRows();
+        return;
       case 'connection':
         view.connection.value = message.state;
         return;
@@ -39,14 +40,17 @@ export class GatewayLink {
         view.rates.value = message.rates;
         return;
       case 'detail':
-        return this.onDetail(message);
+        this.onDetail(message);
+        return;
       case 'history':
-        return this.onHistory(message);
+        this.onHistory(message);
+        return;
       case 'fleets':
         view.fleets.value = message.fleets;
         return;
       case 'resync':
-        return this.onResync(message.reason);
+        this.onResync(message.reason);
+        return;
       case 'interval':
         view.intervalMs.value = message.intervalMs;
         view.slowed.value = message.slowed;

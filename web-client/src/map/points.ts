@@ -233,7 +233,6 @@ export class PointsLayer {
     if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
       throw new Error(`points shader: ${gl.getProgramInfoLog(program)}`);
     }
-    // biome-ignore lint/correctness/useHookAtTopLevel: WebGL's useProgram is no hook
     gl.useProgram(program);
     this.#uniforms = uniformsOf(gl, program);
     this.#buffer = gl.createBuffer();
