@@ -120,7 +120,8 @@ export const t = {
   alertsNone: 'No alerts. Thresholds are in the settings.',
   alertTemperature: (value: string, max: string) => `${value}, above ${max}`,
   alertFuel: (value: string) => `Fuel at ${value}`,
-  alertSilent: (time: string) => `Silent since ${time}`,
+  alertSilent: (time: string) => `Silent for ${time}`,
+  alertSource: (name: string) => `Reports an alarm: ${name}`,
   alertsMore: (n: string) => `and ${n} more: “Only alerts” lists them all`,
 
   settings: 'Settings',

@@ -34,6 +34,8 @@ export interface Summary {
 export const ALERT_TEMPERATURE = 1;
 export const ALERT_FUEL = 2;
 export const ALERT_SILENT = 4;
+/** The source itself reports an alarm. */
+export const ALERT_SOURCE = 8;
 
 export const ALL_STATES = 0b1111;
 
@@ -109,6 +111,7 @@ function alertsOf(store: FleetStore, row: number, ageMs: number, limits: Thresho
   // Comparisons with NaN are false: what an asset does not report cannot alarm.
   if (store.temperatureC[row]! > limits.temperatureMaxC) alerts |= ALERT_TEMPERATURE;
   if (store.fuelPct[row]! < limits.fuelMinPct) alerts |= ALERT_FUEL;
+  if (store.alarm[row] !== 0) alerts |= ALERT_SOURCE;
   if (ageMs > limits.silentAfterMs) alerts |= ALERT_SILENT;
   return alerts;
 }

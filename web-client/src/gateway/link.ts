@@ -27,6 +27,7 @@ export class GatewayLink {
   #handle(message: FromWorker): void {
     switch (message.kind) {
       case 'rows':
+        this.#store.alarmNames = message.alarms;
         this.#store.apply(message.delta, message.added, message.removed, performance.now());
         this.onRows();
         return;

@@ -202,7 +202,8 @@ export class PointsLayer {
 
   #upload(gl: WebGL2RenderingContext): void {
     const { size, version, words } = this.#store;
-    if (version === this.#uploaded) return;
+    // WebGL reads a length of 0 as "all of it".
+    if (version === this.#uploaded || size === 0) return;
     this.#uploaded = version;
     if (size > this.#capacity) {
       while (this.#capacity < size) this.#capacity = Math.max(ROWS_MIN, this.#capacity * 2);

@@ -3,7 +3,7 @@
 
 import { X } from 'lucide';
 import type { App } from '../app';
-import { ALERT_FUEL, ALERT_TEMPERATURE, alertRows } from '../fleet/refresh';
+import { ALERT_FUEL, ALERT_SILENT, ALERT_TEMPERATURE, alertRows } from '../fleet/refresh';
 import * as format from '../format';
 import { t } from '../messages';
 import * as view from '../view/state';
@@ -78,5 +78,6 @@ function reason(app: App, row: number): string {
     );
   }
   if (alerts & ALERT_FUEL) return t.alertFuel(format.percent(store.fuelPct[row]!));
-  return t.alertSilent(format.span(app.now() - store.ts[row]!));
+  if (alerts & ALERT_SILENT) return t.alertSilent(format.span(app.now() - store.ts[row]!));
+  return t.alertSource(store.alarmNames[store.alarm[row]!] ?? '');
 }

@@ -49,7 +49,7 @@ export const inViewOnly = signal(false);
 export const sortBy = signal<SortBy>('name');
 export const selectedKey = signal<string | null>(null);
 export const follow = signal(false);
-export const temperatureMaxC = signal(8);
+export const temperatureMaxC = signal(16);
 export const fuelMinPct = signal(10);
 export const place = signal<MapPlace | null>(null);
 
