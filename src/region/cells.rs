@@ -75,6 +75,13 @@ impl CellId {
         (Self(self.0 << shift), Self((self.0 << shift) | ((1 << shift) - 1)))
     }
 
+    /// All cells of `level` within this one; the cell itself if it is of that level or finer.
+    pub(super) fn descendants(self, level: u8) -> impl Iterator<Item = Self> {
+        let shift = 2 * level.saturating_sub(self.level());
+        let first = self.0 << shift;
+        (first..first + (1 << shift)).map(Self)
+    }
+
     /// Column from the west and row from the south within the level.
     #[must_use]
     pub fn column_row(self) -> (u32, u32) {
@@ -88,11 +95,6 @@ impl CellId {
         let (width, height) = (360.0 / cells, 180.0 / cells);
         let (west, south) = (f64::from(column) * width - 180.0, f64::from(row) * height - 90.0);
         CellBounds { west, south, east: west + width, north: south + height }
-    }
-
-    /// The cell as a number, for keys that sort by place.
-    pub(super) fn code(self) -> u32 {
-        self.0
     }
 }
 

@@ -153,13 +153,18 @@ fn box_and_cell(area: &LonLatBox, cell: CellBounds) -> Relation {
     if cell.north < area.south || cell.south > area.north {
         return Relation::Outside;
     }
-    let east = if area.west > area.east { area.east + 360.0 } else { area.east };
-    let turns = [-360.0, 0.0, 360.0].map(|turn| (cell.west + turn, cell.east + turn));
-    // Closed on both sides, around the antimeridian too: a place on 180° is in the cell that starts at -180°.
-    if !turns.iter().any(|(first, last)| *last >= area.west && *first <= east) {
+    // Compared as written, without adding a turn: that would round.
+    let spans = if area.west > area.east {
+        [(area.west, 180.0), (-180.0, area.east)]
+    } else {
+        [(area.west, area.east); 2]
+    };
+    // A place on 180° is in the cell that starts at -180°.
+    let around = cell.west <= -180.0 && spans.iter().any(|(_, last)| *last >= 180.0);
+    if !around && !spans.iter().any(|(first, last)| cell.east >= *first && cell.west <= *last) {
         return Relation::Outside;
     }
-    let wide = turns.iter().any(|(first, last)| area.west <= *first && *last <= east);
+    let wide = spans.iter().any(|(first, last)| *first <= cell.west && cell.east <= *last);
     if wide && area.south <= cell.south && cell.north <= area.north {
         Relation::Inside
     } else {

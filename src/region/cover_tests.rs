@@ -48,6 +48,18 @@ fn a_city_is_mostly_inside() {
     assert!(inside > 0.5 * 0.8 * 0.4, "{inside}");
 }
 
+#[test]
+fn a_gap_narrower_than_rounding_is_still_a_gap() {
+    let json = r#"{"bbox":[0,0,-1e-17,28]}"#;
+    let shape = Shape::parse(&serde_json::from_str(json).unwrap(), ShapeLimits::default()).unwrap();
+    let place = Position { lat: 16.0, lon: -6e-18 };
+    assert!(!shape.contains(place));
+    let leaf = CellId::at(place).unwrap();
+    assert!(
+        cover(json).cells().iter().all(|cell| !cell.inside || leaf.ancestor(cell.cell.level()) != cell.cell)
+    );
+}
+
 fn shape_and_places() -> impl Strategy<Value = (Shape, Vec<Position>)> {
     arbitrary::shape().prop_flat_map(|shape| {
         let places = proptest::collection::vec(arbitrary::places_around(&shape), 64);

@@ -22,13 +22,26 @@
 
 #[cfg(test)]
 mod arbitrary;
+mod assets;
 mod cells;
 mod cover;
+pub mod encode;
+mod engine;
+mod index;
+mod interest;
+mod known;
+mod name;
 mod polygon;
 mod shape;
 mod spec;
+mod view;
 
+pub use assets::{AssetIndex, AssetKey};
 pub use cells::CellId;
 pub use cover::{Cover, CoverCell};
+pub use engine::{MaySee, RegionDelta, RegionEngine, RegionRequest, RegionSizes, Subscribed, ViewerKey};
+pub use index::{RegionIndex, RegionKey, Transition};
+pub use name::{InvalidRegionName, RegionName};
 pub use shape::{InvalidShape, Shape};
 pub use spec::{CircleSpec, Degrees, LonLat, ShapeLimits, ShapeSpec};
+pub use view::{Net, RegionView};
