@@ -141,21 +141,16 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::fleet::Position;
+    use crate::fleet::{Position, Update};
 
     fn fleet() -> FleetId {
         FleetId::parse("nord \"1\"").unwrap()
     }
 
     fn state(position: Option<Position>, data: &str) -> AssetState {
-        AssetState {
-            id: AssetId::parse("truck\\7").unwrap(),
-            ts_ms: 1_790_000_000_123,
-            position,
-            seq: 3,
-            data: Bytes::copy_from_slice(data.as_bytes()),
-            raw: Bytes::new(),
-        }
+        let raw = Bytes::copy_from_slice(data.as_bytes());
+        let update = Update { asset: None, ts_ms: 1_790_000_000_123, position, raw };
+        AssetState::after(None, &AssetId::parse("truck\\7").unwrap(), &update, None).unwrap()
     }
 
     fn parsed(text: &Bytes) -> Value {

@@ -7,7 +7,10 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::Value;
 
 use super::*;
-use crate::region::{CellId, ShapeLimits, arbitrary, encode};
+use crate::{
+    fleet::Update,
+    region::{CellId, ShapeLimits, arbitrary, encode},
+};
 
 const FLEETS: [&str; 3] = ["north", "south", "west"];
 const REGIONS: [&str; 2] = ["map", "list"];
@@ -183,14 +186,8 @@ impl World {
             ts_ms = ts_ms.max(*newest_ms);
         }
         *newest_ms = ts_ms.max(*newest_ms);
-        let state = AssetState {
-            id: asset_id(asset),
-            ts_ms,
-            position,
-            seq: self.clock_ms.unsigned_abs(),
-            data: Bytes::from_static(b"{}"),
-            raw: Bytes::new(),
-        };
+        let update = Update { asset: None, ts_ms, position, raw: Bytes::from_static(b"{}") };
+        let state = AssetState::after(None, &asset_id(asset), &update, None).unwrap();
         self.engine.on_update(&fleet_id(fleet), &Arc::new(state));
         let known = self.assets.entry((fleet, asset)).or_insert((i64::MIN, None));
         if ts_ms >= known.0 {
