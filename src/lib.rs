@@ -11,3 +11,6 @@ pub mod cluster;
 pub mod feed;
 pub mod fleet;
 pub mod observe;
+pub mod region;
+pub mod store;
+pub mod values;

@@ -5,12 +5,20 @@ use bytes::Bytes;
 use super::{AssetId, FleetId};
 
 /// Degrees, WGS 84.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Position {
     /// Degrees north, -90 to 90.
     pub lat: f64,
     /// Degrees east, -180 to 180.
     pub lon: f64,
+}
+
+impl Position {
+    /// Whether this is a place on earth: both finite and in range.
+    #[must_use]
+    pub fn is_valid(self) -> bool {
+        (-90.0..=90.0).contains(&self.lat) && (-180.0..=180.0).contains(&self.lon)
+    }
 }
 
 /// One message of one asset. `raw` is the source's own text, byte for byte; it is what legacy viewers
