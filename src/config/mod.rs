@@ -3,16 +3,14 @@
 
 mod environment;
 mod options;
-mod redis_url;
-
-use std::fmt;
 
 pub use environment::{Environment, prepare};
 pub use options::{
-    AuthKind, AuthOptions, DemoRun, EdgeOptions, LogFormat, LogOptions, Origins, PortOptions, RedisOptions,
-    ServeRun, SharedOptions, ShutdownOptions, SourceKind, StoreKind,
+    AuthKind, AuthOptions, DemoRun, EdgeOptions, Origins, PortOptions, RedisOptions, ServeRun, SharedOptions,
+    ShutdownOptions, SourceKind, StoreKind,
 };
-pub use redis_url::{InvalidRedisUrl, RedisUrls};
+
+use crate::store::Redis;
 
 /// What the gateway runs with.
 #[derive(Debug, Clone)]
@@ -22,7 +20,7 @@ pub struct Config {
     /// Where the newest state lives.
     pub store: StoreKind,
     /// Redis, when there is one.
-    pub redis: Option<RedisUrls>,
+    pub redis: Option<Redis>,
     /// Before every key and channel of our own.
     pub redis_prefix: String,
     /// Who may connect.
@@ -35,13 +33,8 @@ pub struct Config {
 
 /// A configuration that cannot work; one line that names the option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct BadConfig(pub String);
-
-impl fmt::Display for BadConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 fn bad<T>(message: impl Into<String>) -> Result<T, BadConfig> {
     Err(BadConfig(message.into()))
@@ -56,10 +49,7 @@ impl Config {
         let Some(source) = run.source.source else {
             return bad("FLEETCAST_SOURCE (--source) is required: demo, redis or kafka");
         };
-        let redis = match &run.redis.redis_url {
-            Some(url) => Some(RedisUrls::parse(url).or_else(|error| bad(format!("FLEETCAST_REDIS_URL (--redis-url): {error}")))?),
-            None => None,
-        };
+        let redis = run.redis.address()?;
         let store = run.source.store.unwrap_or(match redis {
             Some(_) => StoreKind::Redis,
             None => StoreKind::Memory,

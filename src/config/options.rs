@@ -5,7 +5,11 @@ use std::{net::SocketAddr, str::FromStr, time::Duration};
 use clap::{Args, ValueEnum};
 
 use super::{BadConfig, bad};
-use crate::values::{InvalidValue, Rate, Secret, duration, positive_duration};
+use crate::{
+    observe::logging::LogOptions,
+    store::Redis,
+    values::{InvalidValue, Rate, Secret, duration, positive_duration},
+};
 
 /// What `serve` takes.
 #[derive(Debug, Clone, Args)]
@@ -81,7 +85,7 @@ pub enum StoreKind {
 /// Source and store.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Source and store")]
-pub struct SourceOptions {
+pub(super) struct SourceOptions {
     /// Where updates come from; required.
     #[arg(long, env = "FLEETCAST_SOURCE")]
     pub(super) source: Option<SourceKind>,
@@ -101,6 +105,17 @@ pub struct RedisOptions {
     /// Before every key and channel of Fleetcast's own.
     #[arg(long, env = "FLEETCAST_REDIS_PREFIX", value_name = "TEXT", default_value = "fleetcast")]
     pub redis_prefix: String,
+}
+
+impl RedisOptions {
+    pub(super) fn address(&self) -> Result<Option<Redis>, BadConfig> {
+        let read = |url: &Secret| url.expose().parse::<Redis>();
+        self.redis_url
+            .as_ref()
+            .map(read)
+            .transpose()
+            .or_else(|error| bad(format!("FLEETCAST_REDIS_URL (--redis-url): {error}")))
+    }
 }
 
 /// Who may connect, and see what.
@@ -208,28 +223,6 @@ pub struct ShutdownOptions {
     pub shutdown_grace: Duration,
 }
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object per line.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// What is logged, and how.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Operation")]
-pub struct LogOptions {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,fleetcast::feed=debug`
-    /// [default: RUST_LOG, else info].
-    #[arg(long, env = "FLEETCAST_LOG", value_name = "FILTER")]
-    pub log: Option<String>,
-    /// How log lines look [default: text on a terminal, else json].
-    #[arg(long, env = "FLEETCAST_LOG_FORMAT", value_name = "FORMAT")]
-    pub log_format: Option<LogFormat>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,7 +232,9 @@ mod tests {
         assert_eq!(" * ".parse(), Ok(Origins::Any));
         let two = Origins::Listed(vec!["https://a.example".to_owned(), "http://b:8080".to_owned()]);
         assert_eq!("https://A.example, http://b:8080".parse(), Ok(two));
-        for no in ["", "a.example", "https://", "https://a.example/", "https://*.example", "*,https://a", "null"] {
+        for no in
+            ["", "a.example", "https://", "https://a.example/", "https://*.example", "*,https://a", "null"]
+        {
             let error = no.parse::<Origins>().unwrap_err().to_string();
             assert!(error.contains("origin"), "{no}: {error}");
         }
