@@ -15,6 +15,7 @@ pub mod feed;
 pub mod fleet;
 pub mod http;
 pub mod observe;
+pub mod region;
 pub mod shutdown;
 pub mod store;
 pub mod values;

@@ -25,7 +25,7 @@ macro_rules! metrics {
             /// Registers every metric under the prefix `fleetcast`.
             pub fn register(&self, registry: &mut Registry) {
                 let registry = registry.sub_registry_with_prefix("fleetcast");
-                $(registry.register($name, concat!($($help),+).trim(), self.$field.clone());)*
+                $(registry.register($name, concat!($($help),+).trim().trim_end_matches('.'), self.$field.clone());)*
             }
         }
     };
