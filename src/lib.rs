@@ -11,4 +11,5 @@ pub mod cluster;
 pub mod feed;
 pub mod fleet;
 pub mod observe;
+pub mod source;
 pub mod store;
