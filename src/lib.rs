@@ -11,5 +11,7 @@ pub mod cluster;
 pub mod feed;
 pub mod fleet;
 pub mod observe;
+pub mod region;
 pub mod source;
 pub mod store;
+pub mod values;
