@@ -19,5 +19,6 @@ pub mod http;
 pub mod observe;
 pub mod region;
 pub mod shutdown;
+pub mod source;
 pub mod store;
 pub mod values;
