@@ -17,6 +17,7 @@ pub mod feed;
 pub mod fleet;
 pub mod http;
 pub mod observe;
+pub mod pipeline;
 pub mod region;
 pub mod shutdown;
 pub mod source;
