@@ -7,6 +7,8 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module opens with what it owns and must not know.
 
+mod backoff;
+
 pub mod app;
 pub mod cli;
 pub mod cluster;
@@ -17,5 +19,6 @@ pub mod http;
 pub mod observe;
 pub mod region;
 pub mod shutdown;
+pub mod source;
 pub mod store;
 pub mod values;

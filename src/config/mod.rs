@@ -7,7 +7,7 @@ mod options;
 pub use environment::{Environment, prepare};
 pub use options::{
     AuthKind, AuthOptions, DemoRun, EdgeOptions, Origins, PortOptions, RedisOptions, ServeRun, SharedOptions,
-    ShutdownOptions, SourceKind, StoreKind,
+    ShutdownOptions, SourceKind, StoreKind, ViewerOptions,
 };
 
 use crate::store::Redis;

@@ -7,8 +7,10 @@ use clap::{Args, ValueEnum};
 use super::{BadConfig, bad};
 use crate::{
     observe::logging::LogOptions,
+    region::ShapeLimits,
+    source::demo,
     store::Redis,
-    values::{InvalidValue, Rate, Secret, duration, positive_duration},
+    values::{InvalidValue, Network, Rate, Secret, duration, positive_duration},
 };
 
 /// What `serve` takes.
@@ -40,6 +42,15 @@ pub struct SharedOptions {
     /// Limits and deadlines of the public port.
     #[command(flatten)]
     pub edge: EdgeOptions,
+    /// What dashboards see.
+    #[command(flatten)]
+    pub viewers: ViewerOptions,
+    /// What a region may cost.
+    #[command(flatten, next_help_heading = "Dashboards")]
+    pub shapes: ShapeLimits,
+    /// The simulated vehicles of the demo source.
+    #[command(flatten, next_help_heading = "Demo source")]
+    pub demo: demo::Options,
     /// How the process ends.
     #[command(flatten)]
     pub shutdown: ShutdownOptions,
@@ -57,6 +68,15 @@ impl SharedOptions {
                 "FLEETCAST_ADMIN_LISTEN (--admin-listen): {} is the public port; the admin port needs its own",
                 ports.admin_listen
             ));
+        }
+        let &demo::Options { assets, fleets, rate, .. } = &self.demo;
+        if fleets > assets {
+            return bad(format!(
+                "FLEETCAST_DEMO_FLEETS (--fleets): {fleets} fleets are more than {assets} assets"
+            ));
+        }
+        if !(0.01..=50.0).contains(&rate) {
+            return bad(format!("FLEETCAST_DEMO_RATE (--rate): {rate} is not between 0.01 and 50"));
         }
         Ok(())
     }
@@ -184,6 +204,10 @@ pub struct EdgeOptions {
     /// Origins whose pages may connect, separated by commas, or `*` [default: same origin only].
     #[arg(long, env = "FLEETCAST_CORS_ORIGINS", value_name = "ORIGINS")]
     pub cors_origins: Option<Origins>,
+    /// Proxies whose `X-Forwarded-For` counts, separated by commas: addresses, or networks such as
+    /// `10.0.0.0/8`.
+    #[arg(long, env = "FLEETCAST_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
+    pub trusted_proxies: Vec<Network>,
     /// Connections at the same time; beyond, HTTP 503.
     #[arg(long, env = "FLEETCAST_MAX_CONNECTIONS", value_name = "COUNT", default_value = "100000",
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -211,6 +235,15 @@ pub struct EdgeOptions {
     #[arg(long, env = "FLEETCAST_SLOW_TIMEOUT", value_name = "DURATION", default_value = "30s",
           value_parser = positive_duration)]
     pub slow_timeout: Duration,
+}
+
+/// What dashboards see.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Dashboards")]
+pub struct ViewerOptions {
+    /// Before the fleet's id in the name of its room, for peers that emit to rooms.
+    #[arg(long, env = "FLEETCAST_ROOM_PREFIX", value_name = "TEXT", default_value = "")]
+    pub room_prefix: String,
 }
 
 /// How the process ends.
