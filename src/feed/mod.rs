@@ -39,7 +39,30 @@ use std::{fmt, sync::Arc, time::Duration};
 
 pub use self::redis::{Channels, RedisFeed, Settings};
 use self::subscriptions::{Hold, Subscriptions, Unconfirmed};
-use crate::fleet::{Epoch, FleetBatch, FleetId};
+use crate::{
+    fleet::{Epoch, FleetBatch, FleetId},
+    values::duration,
+};
+
+/// How watched fleets are subscribed.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Redis")]
+pub struct Options {
+    /// How long a fleet stays subscribed after its last viewer, so that reloading pages do not flap.
+    #[arg(long, env = "FLEETCAST_FEED_LINGER", value_name = "TIME", default_value = "2s",
+          value_parser = duration)]
+    pub feed_linger: Duration,
+}
+
+impl Options {
+    /// The settings that follow.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        settings.connection.linger = self.feed_linger;
+        settings
+    }
+}
 
 /// What the feed tells its consumer.
 #[derive(Debug, Clone)]
