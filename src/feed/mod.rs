@@ -18,7 +18,8 @@
 //! It takes bursts (`Vec<FeedEvent>`) and handles their events in order. A fleet is complete up to its
 //! state's `seq`; a batch of another epoch, or one that starts later than `seq + 1`, is a hole as well
 //! (the first batch after a subscription starts wherever the fleet is), and one that starts earlier
-//! repeats what the snapshot had. `Gap` and `Restored` mean: read the fleet, or all of them, from the store again.
+//! repeats what the snapshot had. `Gap` and `Restored` mean: read the fleet, or all of them, from the
+//! store again.
 //!
 //! # Other channels
 //! [`interest`], [`subscriptions`] and [`subscriber`] know no fleets: whoever needs interest-driven
