@@ -45,12 +45,11 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    backoff::Backoff,
     connection::{Connection, DialError, Input},
     interest::{Change, Command},
     subscriptions::{Channel, Shared, Subscriptions},
 };
-use crate::store::Redis;
+use crate::{backoff::Backoff, store::Redis};
 
 /// Times and fixed subscriptions of one connection.
 #[derive(Debug, Clone)]

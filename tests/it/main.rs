@@ -12,3 +12,6 @@ mod support;
 mod feed;
 /// The harness itself does what its users rely on.
 mod harness;
+
+/// The Redis store: what it writes, publishes and survives.
+mod store;
