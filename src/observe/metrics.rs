@@ -1,7 +1,12 @@
 //! Every metric of the process, one field each; the doc comment is the help text.
 //! Invariant: no label whose values grow with time, assets or connections.
 
-use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::connections::{ConnectionLabels, ReasonLabels};
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ty as $name:literal,)*) => {
@@ -36,4 +41,24 @@ metrics! {
     deliveries: Counter as "deliveries",
     /// Bytes handed to the kernel for viewers.
     sent_bytes: Counter as "sent_bytes",
+    /// Open Engine.IO sessions by transport and protocol version.
+    connections: Family<ConnectionLabels, Gauge> as "connections",
+    /// Engine.IO sessions opened, by the transport that they began with and protocol version.
+    connects: Family<ConnectionLabels, Counter> as "connects",
+    /// Polling sessions that became websockets.
+    upgrades: Counter as "upgrades",
+    /// Engine.IO sessions ended, by reason.
+    disconnects: Family<ReasonLabels, Counter> as "disconnects",
+    /// Connections that could not be accepted (no descriptors left, say).
+    accept_errors: Counter as "accept_errors",
+    /// Websockets closed for breaking the websocket protocol.
+    protocol_errors: Counter as "protocol_errors",
+    /// Sessions ended because socketioxide wrote something that is no whole frame. Must stay 0.
+    bridge_errors: Counter as "bridge_errors",
+    /// Requests refused for their origin.
+    origins_refused: Counter as "origins_refused",
+    /// Requests refused with one of Engine.IO's error codes.
+    requests_refused: Counter as "requests_refused",
+    /// Handshakes answered 503 by admission.
+    connects_refused: Counter as "connects_refused",
 }
