@@ -7,6 +7,7 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module opens with what it owns and must not know.
 
+pub mod feed;
 pub mod fleet;
 pub mod observe;
 pub mod transport;
