@@ -2,5 +2,6 @@
 
 mod connections;
 mod metrics;
+mod seconds;
 
 pub use metrics::Metrics;

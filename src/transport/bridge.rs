@@ -107,8 +107,12 @@ fn take_frames(session: &Session, state: &mut State, mut buf: &[u8]) -> bool {
 fn take_frame(session: &Session, state: &mut State, frame: ServerFrame, buf: &[u8]) {
     let payload = frame.payload(buf);
     match (frame.opcode, payload.first()) {
-        (Opcode::Text, Some(b'4')) => match public_connect(session, payload) {
-            Some(connect) => state.outbox.push_packet(connect, 0),
+        (Opcode::Text, Some(b'4')) => match connect_frame(session, payload) {
+            Some(connect) => {
+                state.outbox.push_packet(connect, 0);
+                state.outbox.set_connected();
+            }
+            None if payload.starts_with(BARRIER) => pass_barrier(state, &payload[BARRIER.len()..]),
             None => {
                 let attachments = attachments_due(payload);
                 state.outbox.push_packet(Bytes::copy_from_slice(&buf[..frame.len()]), attachments);
@@ -128,9 +132,24 @@ fn take_frame(session: &Session, state: &mut State, frame: ServerFrame, buf: &[u
     }
 }
 
-/// A CONNECT of the main namespace with the socket id lengthened to its public form.
-fn public_connect(session: &Session, payload: &[u8]) -> Option<Bytes> {
-    let sid = payload.strip_prefix(b"40{\"sid\":\"")?.strip_suffix(b"\"}")?;
+/// How a packet of [`super::session::BARRIER_EVENT`] begins.
+const BARRIER: &[u8] = br#"42["\u0001","#;
+
+fn pass_barrier(state: &mut State, rest: &[u8]) {
+    let number = rest.strip_suffix(b"]").and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
+    if let Some(at) = state.barriers.iter().position(|(at, _)| Some(*at) == number) {
+        // Whoever waited may have given up.
+        state.barriers.swap_remove(at).1.send(()).ok();
+    }
+}
+
+/// A CONNECT of the main namespace, with the socket id (protocol 4 has one) in its public form.
+fn connect_frame(session: &Session, payload: &[u8]) -> Option<Bytes> {
+    let data = payload.strip_prefix(b"40")?;
+    if data.is_empty() {
+        return Some(frame::server_frame(Opcode::Text, payload));
+    }
+    let sid = data.strip_prefix(b"{\"sid\":\"")?.strip_suffix(b"\"}")?;
     let public = session.shared.public_socket_id(std::str::from_utf8(sid).ok()?);
     Some(frame::server_frame(Opcode::Text, format!("40{{\"sid\":\"{public}\"}}").as_bytes()))
 }

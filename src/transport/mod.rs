@@ -26,10 +26,10 @@ pub use bridge::Bridge;
 pub use engine::{Engine, Upper};
 pub use handshake::{Handshake, Origins};
 pub use listener::{Listener, PeerAddr};
-pub use session::{Sent, Session};
+pub use session::{BARRIER_EVENT, Sent, Session};
 pub use shared_frame::{event_frame, put_event_frame};
 
-pub(crate) use sessions::Shared;
+pub(crate) use sessions::{Shared, epoch_ms};
 
 /// Engine.IO protocol versions: 3 is spoken by `socket.io-client` 2, 4 by 3 and later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -18,9 +18,12 @@ pub(crate) struct Outbox {
     written: usize,
     /// Bytes in `entries` and `waiting` that the kernel does not have.
     bytes: usize,
-    /// Shared entries that must not fall between a binary event's header and its attachments.
+    /// Shared entries that must not precede CONNECT or fall between a binary event's header and its
+    /// attachments.
     waiting: VecDeque<Bytes>,
     attachments_due: usize,
+    /// The client has been told CONNECT; shared entries wait for it, so that no event precedes it.
+    connected: bool,
 }
 
 impl Outbox {
@@ -45,16 +48,29 @@ impl Outbox {
         self.bytes += frame.len();
         self.entries.push_back(frame);
         self.attachments_due = self.attachments_due.saturating_sub(1);
-        if self.attachments_due == 0 {
+        self.release();
+    }
+
+    /// The CONNECT packet is queued: shared entries may follow.
+    pub(crate) fn set_connected(&mut self) {
+        self.connected = true;
+        self.release();
+    }
+
+    fn release(&mut self) {
+        if self.attachments_due == 0 && self.connected {
             self.entries.append(&mut self.waiting);
+            if self.waiting.capacity() > 0 {
+                self.waiting = VecDeque::new();
+            }
         }
     }
 
     /// Queues frames that many viewers share.
     pub(crate) fn push_shared(&mut self, frames: Bytes) {
         self.bytes += frames.len();
-        let queue = if self.attachments_due == 0 { &mut self.entries } else { &mut self.waiting };
-        queue.push_back(frames);
+        let free = self.attachments_due == 0 && self.connected;
+        if free { self.entries.push_back(frames) } else { self.waiting.push_back(frames) }
     }
 
     /// Queues a heartbeat before everything that is not partly written: behind a backlog it would come
@@ -157,6 +173,7 @@ mod tests {
         #[test]
         fn any_interleaving_is_a_valid_stream(steps in proptest::collection::vec(step(), 1..80)) {
             let (mut outbox, mut stream) = (Outbox::default(), Vec::new());
+            outbox.set_connected();
             let (mut shared, mut packets, mut attachments_open) = (Vec::new(), Vec::new(), 0_u8);
             for step in steps {
                 match step {

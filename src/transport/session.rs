@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::oneshot;
 
 use super::{
     CloseReason, Handshake, Protocol, SessionId, Shared,
@@ -23,6 +24,9 @@ use super::{
     payload::Packet,
     wire::Wire,
 };
+
+/// An event that never leaves the process: see [`Session::barrier`].
+pub const BARRIER_EVENT: &str = "\u{1}";
 
 /// What became of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +72,7 @@ pub(super) struct State {
     pub(super) heartbeat: Heartbeat,
     /// Since when something is queued and nothing was taken, process time; 0 while nothing waits.
     pub(super) stalled_since_ms: u64,
+    pub(super) barriers: Vec<(u32, oneshot::Sender<()>)>,
 }
 
 /// One client's Engine.IO session.
@@ -112,6 +117,7 @@ impl Session {
                 writer: None,
                 heartbeat,
                 stalled_since_ms: 0,
+                barriers: Vec::new(),
             }),
         }
     }
@@ -134,6 +140,23 @@ impl Session {
     /// Bytes queued that the client's transport has not taken.
     pub fn backlog_bytes(&self) -> usize {
         self.backlog_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client has taken most of what was queued: it reads again.
+    pub fn has_drained(&self) -> bool {
+        self.backlog_bytes() <= self.shared.options.viewer_queue_bytes / 8
+    }
+
+    /// A point in the stream of socketioxide's packets: emit [`BARRIER_EVENT`] with the number, and the
+    /// receiver resolves when everything emitted before it is queued for the client.
+    pub fn barrier(&self) -> (u32, oneshot::Receiver<()>) {
+        let (passed, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        let number = state.barriers.last().map_or(0, |(last, _)| last.wrapping_add(1));
+        if !matches!(state.link, Link::Closed(_)) {
+            state.barriers.push((number, passed));
+        }
+        (number, receiver)
     }
 
     /// Whether the session is over.
@@ -349,6 +372,7 @@ impl Session {
             Link::Closed(_) => {}
         }
         state.outbox = Outbox::default();
+        state.barriers = Vec::new();
         state.stalled_since_ms = 0;
         self.backlog_bytes.store(0, Ordering::Relaxed);
         for waker in [state.reader.take(), state.writer.take()].into_iter().flatten() {

@@ -192,7 +192,7 @@ pub(super) fn random_id<const N: usize>() -> [u8; N] {
 }
 
 /// Wall-clock time in epoch milliseconds.
-pub(super) fn epoch_ms() -> i64 {
+pub(crate) fn epoch_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
