@@ -7,7 +7,10 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module opens with what it owns and must not know.
 
+pub mod cluster;
+pub mod dispatch;
 pub mod feed;
 pub mod fleet;
 pub mod observe;
+pub mod sockets;
 pub mod transport;

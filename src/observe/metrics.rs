@@ -38,6 +38,16 @@ metrics! {
     updates_duplicate: Counter as "updates_duplicate",
     /// Records that could not be used and went to the dead-letter topic.
     updates_dead_lettered: Counter as "updates_dead_lettered",
+    /// Redis channels of watched fleets that this replica is subscribed to.
+    redis_subscriptions: Gauge as "redis_subscriptions",
+    /// Redis connections of the feed that were lost.
+    feed_connections_lost: Counter as "feed_connections_lost",
+    /// Times that a fleet had to be read again because updates of it were missed.
+    feed_gaps: Counter as "feed_gaps",
+    /// Updates dropped because the dispatcher was behind; a gap is told for each run of them.
+    feed_dropped: Counter as "feed_dropped_updates",
+    /// Messages of the numbered channels that could not be read.
+    feed_undecodable: Counter as "feed_undecodable",
     /// Messages queued for viewers.
     deliveries: Counter as "deliveries",
     /// Bytes handed to the kernel for viewers.
