@@ -11,6 +11,8 @@ pub mod cluster;
 pub mod dispatch;
 pub mod feed;
 pub mod fleet;
+pub mod gateway;
 pub mod observe;
 pub mod sockets;
+pub mod store;
 pub mod transport;

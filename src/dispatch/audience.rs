@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use foldhash::{HashMap, HashMapExt, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::{Dispatcher, Viewer, ViewerId};
 use crate::{feed::Watch, fleet::FleetId, observe::Metrics};

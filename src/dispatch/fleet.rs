@@ -11,11 +11,12 @@ use slab::Slab;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Joined, Mode, Payload, Snapshot, Viewer, ViewerId, encode,
+    Joined, Mode, Payload, Viewer, ViewerId, encode,
     member::{Member, Parts, Stage},
 };
 use crate::{
-    fleet::{AssetState, FleetBatch, FleetId, FleetState},
+    fleet::{Epoch, FleetBatch, FleetId, FleetState},
+    store::Snapshot,
     transport::Sent,
 };
 
@@ -43,7 +44,7 @@ pub(super) struct Work {
 #[derive(Debug)]
 pub(super) struct Fleet {
     id: FleetId,
-    epoch: Arc<str>,
+    epoch: Epoch,
     state: FleetState,
     /// Whether `state` holds every asset, not only those that passed by.
     complete: bool,
@@ -57,7 +58,7 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub(super) fn new(id: FleetId, epoch: Arc<str>, payload: Payload, started: Instant) -> Self {
+    pub(super) fn new(id: FleetId, epoch: Epoch, payload: Payload, started: Instant) -> Self {
         Self {
             id,
             epoch,
@@ -93,7 +94,7 @@ impl Fleet {
     fn resume_after(&self, cursor: &str) -> Option<u64> {
         let (epoch, seq) = cursor.rsplit_once('.')?;
         let seq = seq.parse().ok()?;
-        (*epoch == *self.epoch && seq <= self.state.seq()).then_some(seq)
+        (epoch.parse() == Ok(self.epoch) && seq <= self.state.seq()).then_some(seq)
     }
 
     /// Adds a member. `reply` is answered when the fleet's state is known; a member that wants a
@@ -227,17 +228,17 @@ impl Fleet {
             self.epoch = snapshot.epoch;
             self.state = FleetState::default();
         }
-        let mut fresh: Vec<AssetState> = Vec::new();
+        // Members are complete up to `before`, less what is news to this replica now.
+        let mut behind = before;
         for asset in snapshot.assets {
-            if missed && !self.state.get(asset.id.as_str()).is_some_and(|known| known.seq >= asset.seq) {
-                fresh.push(asset.clone());
+            if !self.state.get(asset.id.as_str()).is_some_and(|known| known.seq >= asset.seq) {
+                behind = behind.min(asset.seq.saturating_sub(1));
             }
             self.state.load(asset);
         }
         self.state.advance_to(snapshot.seq);
         self.complete = true;
         self.loading = false;
-        let behind = before.min(fresh.iter().map(|asset| asset.seq.saturating_sub(1)).min().unwrap_or(before));
         let keys: Vec<usize> = self.members.iter().map(|(key, _)| key).collect();
         for key in keys {
             let joined = self.joined(&self.members[key].mode);

@@ -27,8 +27,9 @@ pub use encode::Payload;
 pub use member::Mode;
 
 use crate::{
-    fleet::{AssetState, FleetBatch, FleetId},
+    fleet::{FleetBatch, FleetId},
     observe::Metrics,
+    store::Snapshot,
     transport::Session,
 };
 use shard::{Control, Shard};
@@ -58,17 +59,6 @@ impl Viewer {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self { id: ViewerId(NEXT.fetch_add(1, Ordering::Relaxed)), session })
     }
-}
-
-/// What a store knows of a fleet.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// Of which counter `seq` is a value; a cursor of another epoch is unknown.
-    pub epoch: Arc<str>,
-    /// The number of the newest change.
-    pub seq: u64,
-    /// All assets.
-    pub assets: Vec<AssetState>,
 }
 
 /// Where a shard asks for the state of a fleet that it does not have.

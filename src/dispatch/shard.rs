@@ -13,12 +13,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Joined, Loader, Mode, Payload, Snapshot, Viewer, ViewerId,
+    Joined, Loader, Mode, Payload, Viewer, ViewerId,
     fleet::{Fleet, Work},
 };
 use crate::{
-    fleet::{FleetBatch, FleetId},
+    fleet::{Epoch, FleetBatch, FleetId},
     observe::Metrics,
+    store::Snapshot,
 };
 
 /// How many members are served before others get their turn.
@@ -48,7 +49,7 @@ pub(super) struct Shard {
     loader: Loader,
     metrics: Arc<Metrics>,
     controls: mpsc::WeakSender<Control>,
-    epoch: Arc<str>,
+    epoch: Epoch,
     /// Conflating members of one interval fall due together, counted from here.
     started: Instant,
 }
@@ -67,7 +68,7 @@ impl Shard {
             loader,
             metrics,
             controls,
-            epoch: format!("{:08x}", rand::random::<u32>()).into(),
+            epoch: Epoch::random(),
             started: Instant::now(),
         }
     }
@@ -98,7 +99,7 @@ impl Shard {
                 let entry = self
                     .fleets
                     .entry(fleet.clone())
-                    .or_insert_with(|| Fleet::new(fleet.clone(), self.epoch.clone(), self.payload, self.started));
+                    .or_insert_with(|| Fleet::new(fleet.clone(), self.epoch, self.payload, self.started));
                 entry.join(viewer, mode, reply, Instant::now());
                 if entry.wants_state() {
                     self.load(&fleet, false);

@@ -18,9 +18,11 @@ use crate::observe::Metrics;
 
 /// How long to wait when the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes that the kernel may hold unsent for one viewer before it counts as slow: stale updates in a
-/// kernel buffer can be neither conflated nor counted.
-const NOT_SENT_MAX: u32 = 64 * 1024;
+/// Bytes that the kernel may hold for one viewer (it allows twice this). Left to itself it would hold
+/// megabytes of stale updates, which can be neither conflated nor counted.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+const USER_TIMEOUT_MS: u32 = 30_000;
 
 /// The client's address, in the extensions of every request.
 #[derive(Debug, Clone, Copy)]
@@ -79,11 +81,10 @@ impl Listener {
 }
 
 fn prepare(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
     // Options are best effort: a connection without them still works.
-    socket.set_tcp_nodelay(true).ok();
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(30))).ok();
-    socket.set_tcp_notsent_lowat(NOT_SENT_MAX).ok();
+    stream.set_nodelay(true).ok();
+    socket2::SockRef::from(stream).set_send_buffer_size(SEND_BUFFER_BYTES).ok();
+    rustix::net::sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MS).ok();
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
