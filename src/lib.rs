@@ -13,6 +13,8 @@ pub mod feed;
 pub mod fleet;
 pub mod gateway;
 pub mod observe;
+pub mod region;
 pub mod sockets;
 pub mod store;
 pub mod transport;
+pub mod values;

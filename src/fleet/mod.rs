@@ -2,6 +2,7 @@
 //! newest state. Owns no I/O and knows no other module of the crate.
 
 mod channel;
+pub mod encode;
 mod fields;
 mod id;
 mod merge;

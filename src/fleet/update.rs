@@ -13,6 +13,14 @@ pub struct Position {
     pub lon: f64,
 }
 
+impl Position {
+    /// Whether this is a place on earth: both finite and in range.
+    #[must_use]
+    pub fn is_valid(self) -> bool {
+        (-90.0..=90.0).contains(&self.lat) && (-180.0..=180.0).contains(&self.lon)
+    }
+}
+
 /// One message of one asset. `raw` is the source's own text, byte for byte; it is what legacy viewers
 /// get as `fleet_update`, and it is shared, never copied, on its way to them.
 #[derive(Debug, Clone)]

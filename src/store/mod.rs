@@ -3,11 +3,13 @@
 //! Invariant: both stores keep the same rules (those of `fleet`), so they agree on every sequence of
 //! updates; and each change of a fleet has the next number of its counter.
 
+mod connect;
 mod memory;
 mod track;
 
 use std::sync::Arc;
 
+pub use connect::{InvalidRedisUrl, Link, Redis};
 pub use memory::MemoryStore;
 pub use track::{TrackPoint, TrackRule};
 
