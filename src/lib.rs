@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod observe;
 pub mod region;
 pub mod sockets;
+pub mod source;
 pub mod store;
 pub mod transport;
 pub mod values;

@@ -17,6 +17,8 @@ const UPDATE_BYTES: usize = size_of::<Update>();
 pub(super) struct Handoff {
     events: Vec<FeedEvent>,
     open: HashMap<FleetId, usize>,
+    /// Fleets whose newest event is a gap.
+    gapped: HashSet<FleetId>,
     overflown: HashSet<FleetId>,
     bytes: usize,
     bytes_max: usize,
@@ -24,7 +26,14 @@ pub(super) struct Handoff {
 
 impl Handoff {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { events: Vec::new(), open: HashMap::new(), overflown: HashSet::new(), bytes: 0, bytes_max }
+        Self {
+            events: Vec::new(),
+            open: HashMap::new(),
+            gapped: HashSet::new(),
+            overflown: HashSet::new(),
+            bytes: 0,
+            bytes_max,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -34,6 +43,7 @@ impl Handoff {
     /// Everything so far, for the consumer. Fleets that overflowed flow again after it.
     pub(super) fn take(&mut self) -> Vec<FeedEvent> {
         self.open.clear();
+        self.gapped.clear();
         self.overflown.clear();
         self.bytes = 0;
         std::mem::take(&mut self.events)
@@ -59,24 +69,28 @@ impl Handoff {
             open.updates.extend(batch.updates);
             return 0;
         }
+        self.gapped.remove(&batch.fleet);
         self.open.insert(batch.fleet.clone(), self.events.len());
         self.events.push(FeedEvent::Batch { batch, epoch });
         0
     }
 
-    /// Some of the fleet's updates are missing from here on.
-    pub(super) fn gap(&mut self, fleet: &FleetId, reason: GapReason) {
-        if self.overflown.contains(fleet) {
-            return; // The gap that stands already covers it.
+    /// Some of the fleet's updates are missing from here on. Says whether that is news: gaps that follow
+    /// each other are one.
+    pub(super) fn gap(&mut self, fleet: &FleetId, reason: GapReason) -> bool {
+        if !self.gapped.insert(fleet.clone()) {
+            return false;
         }
         self.open.remove(fleet);
         self.events.push(FeedEvent::Gap { fleet: fleet.clone(), reason });
+        true
     }
 
     /// The connection was lost or is back. Only the newest pair is kept, so a consumer that stands
     /// still while the connection flaps costs nothing.
     pub(super) fn link(&mut self, event: FeedEvent) {
         self.open.clear();
+        self.gapped.clear();
         if matches!(event, FeedEvent::Lost)
             && matches!(self.events.as_slice(), [.., FeedEvent::Lost, FeedEvent::Restored])
         {
@@ -141,7 +155,9 @@ mod tests {
         let mut handoff = Handoff::new(1 << 20);
         handoff.push(batch("a", Some(1), &["1", "2"]), None);
         handoff.push(batch("a", Some(3), &["3"]), None);
-        handoff.gap(&FleetId::parse("a").unwrap(), GapReason::Sequence);
+        let fleet = FleetId::parse("a").unwrap();
+        assert!(handoff.gap(&fleet, GapReason::Sequence));
+        assert!(!handoff.gap(&fleet, GapReason::Unreadable), "one gap is enough");
         handoff.push(batch("a", Some(9), &["9"]), None);
         handoff.link(FeedEvent::Lost);
         handoff.push(batch("a", Some(10), &["10"]), None);

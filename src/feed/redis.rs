@@ -118,7 +118,7 @@ impl RedisFeed {
                 event = self.subscriber.next() => self.inbound.take(event),
                 permit = self.out.reserve(), if !self.inbound.handoff.is_empty() => {
                     let Ok(permit) = permit else { return };
-                    permit.send(self.inbound.handoff.take());
+                    permit.send(self.inbound.hand_over());
                 }
             }
         }
@@ -126,6 +126,13 @@ impl RedisFeed {
 }
 
 impl Inbound {
+    fn hand_over(&mut self) -> Vec<FeedEvent> {
+        let events = self.handoff.take();
+        let gaps = events.iter().filter(|event| matches!(event, FeedEvent::Gap { .. }));
+        self.metrics.feed_gaps.inc_by(gaps.count() as u64);
+        events
+    }
+
     fn take(&mut self, event: Event) {
         match event {
             Event::Messages(messages) => self.messages(&messages),
@@ -149,9 +156,10 @@ impl Inbound {
             match self.watches.channels.decode(fleet, message.get_payload_bytes(), received_ms) {
                 Ok((batch, epoch)) => self.admit(batch, epoch),
                 Err(error) => {
-                    tracing::warn!(%channel, %error, "unreadable message");
                     self.metrics.feed_undecodable.inc();
-                    self.gap(fleet, GapReason::Unreadable);
+                    if self.handoff.gap(fleet, GapReason::Unreadable) {
+                        tracing::warn!(%channel, %error, "a message can not be read");
+                    }
                 }
             }
         }
@@ -167,19 +175,18 @@ impl Inbound {
                     *first += seen as u64;
                 }
                 Admission::Repeat => batch.updates.clear(),
-                Admission::Hole => self.gap(&batch.fleet, GapReason::Sequence),
-                Admission::NewEpoch => self.gap(&batch.fleet, GapReason::NewEpoch),
+                Admission::Hole => {
+                    self.handoff.gap(&batch.fleet, GapReason::Sequence);
+                }
+                Admission::NewEpoch => {
+                    self.handoff.gap(&batch.fleet, GapReason::NewEpoch);
+                }
             }
         }
         self.metrics.updates_received.inc_by(received as u64);
         self.metrics.updates_duplicate.inc_by((received - batch.updates.len()) as u64);
         let dropped = self.handoff.push(batch, epoch);
         self.metrics.feed_dropped.inc_by(dropped as u64);
-    }
-
-    fn gap(&mut self, fleet: &FleetId, reason: GapReason) {
-        self.metrics.feed_gaps.inc();
-        self.handoff.gap(fleet, reason);
     }
 
     fn changed(&mut self, changes: &[Change<Channel>]) {
@@ -189,7 +196,7 @@ impl Inbound {
             if change.late
                 && let Ok(fleet) = FleetId::parse(name)
             {
-                self.gap(&fleet, GapReason::LateSubscription);
+                self.handoff.gap(&fleet, GapReason::LateSubscription);
             }
         }
     }
