@@ -7,13 +7,18 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module opens with what it owns and must not know.
 
+pub mod app;
+pub mod cli;
 pub mod cluster;
+pub mod config;
 pub mod dispatch;
 pub mod feed;
 pub mod fleet;
 pub mod gateway;
+pub mod http;
 pub mod observe;
 pub mod region;
+pub mod shutdown;
 pub mod sockets;
 pub mod source;
 pub mod store;
