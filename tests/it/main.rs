@@ -12,3 +12,10 @@ mod support;
 mod feed;
 /// The harness itself does what its users rely on.
 mod harness;
+
+/// Health, metrics and the inside of a running gateway.
+mod admin;
+/// Options, exit codes, help.
+mod cli;
+/// House rules.
+mod tidy;
