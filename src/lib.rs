@@ -23,4 +23,5 @@ pub mod sockets;
 pub mod source;
 pub mod store;
 pub mod transport;
+pub(crate) mod upstream;
 pub mod values;

@@ -113,7 +113,10 @@ fn put_text(out: &mut BytesMut, text: &str) {
 }
 
 /// Splits states into parts of bounded size; at least one part, even of nothing.
-pub(super) fn parts(fleet: &FleetId, states: impl Iterator<Item = Arc<AssetState>>) -> VecDeque<Vec<Arc<AssetState>>> {
+pub(super) fn parts(
+    fleet: &FleetId,
+    states: impl Iterator<Item = Arc<AssetState>>,
+) -> VecDeque<Vec<Arc<AssetState>>> {
     let envelope = 2 * fleet.as_str().len() + 160;
     let mut parts = VecDeque::from([Vec::new()]);
     let mut bytes = envelope;

@@ -11,7 +11,7 @@ use slab::Slab;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Joined, Mode, Payload, Viewer, ViewerId, encode,
+    DispatchOptions, Joined, Mode, Payload, Viewer, ViewerId, encode,
     member::{Member, Parts, Stage},
 };
 use crate::{
@@ -48,6 +48,8 @@ pub(super) struct Fleet {
     state: FleetState,
     /// Whether `state` holds every asset, not only those that passed by.
     complete: bool,
+    /// Whether `epoch` and the numbers are the store's.
+    numbered: bool,
     /// Whether the store has been asked for the state.
     pub(super) loading: bool,
     members: Slab<Member>,
@@ -58,17 +60,18 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub(super) fn new(id: FleetId, epoch: Epoch, payload: Payload, started: Instant) -> Self {
+    pub(super) fn new(id: FleetId, epoch: Epoch, options: &DispatchOptions, started: Instant) -> Self {
         Self {
             id,
             epoch,
             state: FleetState::default(),
-            complete: false,
+            complete: options.relay_only,
+            numbered: false,
             loading: false,
             members: Slab::new(),
             by_viewer: HashMap::new(),
             burst: 0,
-            payload,
+            payload: options.payload,
             started,
         }
     }
@@ -99,7 +102,13 @@ impl Fleet {
 
     /// Adds a member. `reply` is answered when the fleet's state is known; a member that wants a
     /// snapshot is then held until [`Self::open`].
-    pub(super) fn join(&mut self, viewer: Arc<Viewer>, mode: Mode, reply: oneshot::Sender<Joined>, now: Instant) {
+    pub(super) fn join(
+        &mut self,
+        viewer: Arc<Viewer>,
+        mode: Mode,
+        reply: oneshot::Sender<Joined>,
+        now: Instant,
+    ) {
         self.leave(viewer.id);
         let stage = match &mode {
             Mode::Legacy => {
@@ -166,9 +175,17 @@ impl Fleet {
     }
 
     /// Applies a batch and makes its burst. `Err` tells that messages are missing before it.
-    pub(super) fn apply(&mut self, batch: &FleetBatch) -> (Option<Burst>, bool) {
+    pub(super) fn apply(&mut self, batch: &FleetBatch, epoch: Option<Epoch>) -> (Option<Burst>, bool) {
         let mut updates = &batch.updates[..];
         let mut gap = false;
+        if let (Some(epoch), Some(first)) = (epoch, batch.first_seq)
+            && epoch != self.epoch
+        {
+            // Before the first number of the store there was nothing to miss; a new life of its counter
+            // is a gap.
+            gap = self.numbered;
+            self.begin(epoch, first.saturating_sub(1));
+        }
         match batch.first_seq {
             None => updates.iter().for_each(|update| {
                 self.state.apply(update);
@@ -177,7 +194,7 @@ impl Fleet {
                 let known = self.state.seq();
                 let seen = usize::try_from((known + 1).saturating_sub(first)).unwrap_or(usize::MAX);
                 updates = updates.get(seen..).unwrap_or_default();
-                gap = first > known + 1 && known > 0;
+                gap |= first > known + 1;
                 for (seq, update) in (first + seen as u64..).zip(updates) {
                     self.state.apply_numbered(update, seq);
                 }
@@ -194,6 +211,15 @@ impl Fleet {
             seq: self.state.seq(),
         };
         (Some(burst), gap)
+    }
+
+    /// A new life of the fleet's counter.
+    fn begin(&mut self, epoch: Epoch, seq: u64) {
+        (self.epoch, self.numbered, self.complete) = (epoch, true, false);
+        self.state = FleetState::starting_after(seq);
+        for (_, member) in &mut self.members {
+            member.seq = seq;
+        }
     }
 
     /// Sends a burst to the members in `slots`.
@@ -225,9 +251,9 @@ impl Fleet {
         let same = self.epoch == snapshot.epoch;
         let before = if same { self.state.seq() } else { 0 };
         if !same {
-            self.epoch = snapshot.epoch;
-            self.state = FleetState::default();
+            self.begin(snapshot.epoch, 0);
         }
+        self.numbered = true;
         // Members are complete up to `before`, less what is news to this replica now.
         let mut behind = before;
         for asset in snapshot.assets {

@@ -27,7 +27,7 @@ pub use encode::Payload;
 pub use member::Mode;
 
 use crate::{
-    fleet::{FleetBatch, FleetId},
+    fleet::{Epoch, FleetBatch, FleetId},
     observe::Metrics,
     store::Snapshot,
     transport::Session,
@@ -62,7 +62,8 @@ impl Viewer {
 }
 
 /// Where a shard asks for the state of a fleet that it does not have.
-pub type Loader = Arc<dyn Fn(FleetId) -> futures_util::future::BoxFuture<'static, Option<Snapshot>> + Send + Sync>;
+pub type Loader =
+    Arc<dyn Fn(FleetId) -> futures_util::future::BoxFuture<'static, Option<Snapshot>> + Send + Sync>;
 
 /// How to dispatch.
 #[derive(Debug, Clone)]
@@ -71,6 +72,8 @@ pub struct DispatchOptions {
     pub shards: usize,
     /// What `fleet_update` carries.
     pub payload: Payload,
+    /// There is no store: what passes by is all the state there is.
+    pub relay_only: bool,
 }
 
 /// A cheap handle on all shards.
@@ -99,8 +102,7 @@ impl Dispatcher {
         let shards = (0..options.shards.max(1)).map(|_| {
             let (batches, data) = mpsc::channel(BATCHES_MAX);
             let (controls, control) = mpsc::channel(CONTROLS_MAX);
-            let shard =
-                Shard::new(options.payload, loader.clone(), metrics.clone(), controls.downgrade());
+            let shard = Shard::new(options.clone(), loader.clone(), metrics.clone(), controls.downgrade());
             tasks.spawn(shard.run(data, control, stop.clone()));
             ShardHandle { batches, controls }
         });
@@ -113,10 +115,18 @@ impl Dispatcher {
         &self.shards[index]
     }
 
-    /// Hands updates to whoever watches. Waits while the fleet's shard is behind.
-    pub async fn dispatch(&self, batch: FleetBatch) {
+    /// Hands updates to whoever watches. Waits while the fleet's shard is behind. `epoch`: which life of
+    /// the counter the batch's numbers belong to, if it has numbers.
+    pub async fn dispatch(&self, batch: FleetBatch, epoch: Option<Epoch>) {
         // A closed channel means shutdown: there is nobody left to deliver to.
-        self.shard(&batch.fleet).batches.send(shard::Data::Batch(batch)).await.ok();
+        self.shard(&batch.fleet).batches.send(shard::Data::Batch(batch, epoch)).await.ok();
+    }
+
+    /// Updates of every fleet may have been missed.
+    pub async fn gap_everywhere(&self) {
+        for shard in &*self.shards {
+            shard.batches.send(shard::Data::GapEverywhere).await.ok();
+        }
     }
 
     /// Updates of `fleet` may have been missed: reload it and tell its viewers.

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Joined, Loader, Mode, Payload, Viewer, ViewerId,
+    DispatchOptions, Joined, Loader, Mode, Viewer, ViewerId,
     fleet::{Fleet, Work},
 };
 use crate::{
@@ -29,8 +29,9 @@ const TICK: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) enum Data {
-    Batch(FleetBatch),
+    Batch(FleetBatch, Option<Epoch>),
     Gap(FleetId),
+    GapEverywhere,
 }
 
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub(super) struct Shard {
     fleets: HashMap<FleetId, Fleet>,
     /// Fleets with members that wait for a tick.
     restless: HashSet<FleetId>,
-    payload: Payload,
+    options: DispatchOptions,
     loader: Loader,
     metrics: Arc<Metrics>,
     controls: mpsc::WeakSender<Control>,
@@ -56,7 +57,7 @@ pub(super) struct Shard {
 
 impl Shard {
     pub(super) fn new(
-        payload: Payload,
+        options: DispatchOptions,
         loader: Loader,
         metrics: Arc<Metrics>,
         controls: mpsc::WeakSender<Control>,
@@ -64,7 +65,7 @@ impl Shard {
         Self {
             fleets: HashMap::new(),
             restless: HashSet::new(),
-            payload,
+            options,
             loader,
             metrics,
             controls,
@@ -99,7 +100,7 @@ impl Shard {
                 let entry = self
                     .fleets
                     .entry(fleet.clone())
-                    .or_insert_with(|| Fleet::new(fleet.clone(), self.epoch, self.payload, self.started));
+                    .or_insert_with(|| Fleet::new(fleet.clone(), self.epoch, &self.options, self.started));
                 entry.join(viewer, mode, reply, Instant::now());
                 if entry.wants_state() {
                     self.load(&fleet, false);
@@ -138,12 +139,16 @@ impl Shard {
     }
 
     async fn data(&mut self, item: Data, control: &mut mpsc::Receiver<Control>) {
-        let batch = match item {
+        let (batch, epoch) = match item {
             Data::Gap(fleet) => return self.load(&fleet, true),
-            Data::Batch(batch) => batch,
+            Data::GapEverywhere => {
+                let fleets: Vec<FleetId> = self.fleets.keys().cloned().collect();
+                return fleets.iter().for_each(|fleet| self.load(fleet, true));
+            }
+            Data::Batch(batch, epoch) => (batch, epoch),
         };
         let Some(fleet) = self.fleets.get_mut(&batch.fleet) else { return };
-        let (burst, gap) = fleet.apply(&batch);
+        let (burst, gap) = fleet.apply(&batch, epoch);
         if gap {
             self.load(&batch.fleet, true);
         }
@@ -186,6 +191,9 @@ impl Shard {
 
     /// Asks the store for a fleet's state, once at a time.
     fn load(&mut self, fleet: &FleetId, missed: bool) {
+        if self.options.relay_only {
+            return;
+        }
         let Some(entry) = self.fleets.get_mut(fleet) else { return };
         if std::mem::replace(&mut entry.loading, true) {
             return;

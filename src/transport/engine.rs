@@ -191,7 +191,13 @@ impl Engine {
         }
     }
 
-    fn open(self, request: Request<Body>, protocol: Protocol, websocket: bool, base64_only: bool) -> Response {
+    fn open(
+        self,
+        request: Request<Body>,
+        protocol: Protocol,
+        websocket: bool,
+        base64_only: bool,
+    ) -> Response {
         if let Some(busy) = self.refuse_admission() {
             return busy;
         }
@@ -235,8 +241,7 @@ impl Engine {
     ) -> Arc<Session> {
         let id = SessionId(random_id());
         let direct = wire.is_some();
-        let session =
-            Arc::new(Session::new(id, protocol, base64_only, handshake, self.shared.clone(), wire));
+        let session = Arc::new(Session::new(id, protocol, base64_only, handshake, self.shared.clone(), wire));
         self.shared.sessions.insert(session.clone());
         if direct {
             let open = self.open_packet(&id, false);

@@ -135,7 +135,11 @@ mod tests {
             assert_eq!((frame.opcode, frame.len()), (Opcode::Text, bytes.len()), "{len}");
             assert_eq!(frame.payload(&bytes), payload);
             for cut in [0, 1, 2, bytes.len() - 1] {
-                assert_eq!(parse_server_frame(&bytes[..cut.min(bytes.len() - 1)]), None, "{len} cut at {cut}");
+                assert_eq!(
+                    parse_server_frame(&bytes[..cut.min(bytes.len() - 1)]),
+                    None,
+                    "{len} cut at {cut}"
+                );
             }
         }
     }

@@ -41,8 +41,7 @@ impl Listener {
     /// # Errors
     /// The address is in use or not ours.
     pub fn bind(addr: SocketAddr, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let socket =
-            socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
+        let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;

@@ -263,7 +263,11 @@ mod tests {
             (Protocol::V3, true, server_frame(Opcode::Binary, &[4, 1, 2, 3])),
         ] {
             let bytes = body(protocol, binary, &[text.clone(), frame]);
-            assert_eq!(decode(protocol, binary, &bytes), Ok(vec![message.clone(), blob.clone()]), "{protocol:?}");
+            assert_eq!(
+                decode(protocol, binary, &bytes),
+                Ok(vec![message.clone(), blob.clone()]),
+                "{protocol:?}"
+            );
         }
     }
 

@@ -99,7 +99,8 @@ impl Session {
         wire: Option<Wire>,
     ) -> Self {
         let heartbeat = Heartbeat::start(protocol, shared.now_ms(), &shared.options);
-        let link = wire.map_or_else(|| Link::Polling(Polling::default()), |wire| Link::Websocket(Box::new(wire)));
+        let link =
+            wire.map_or_else(|| Link::Polling(Polling::default()), |wire| Link::Websocket(Box::new(wire)));
         shared.metrics.connection_opened(protocol.number(), matches!(link, Link::Websocket(_)));
         Self {
             id,
@@ -315,7 +316,9 @@ impl Session {
                     state.outbox.push_urgent(frame::server_frame(Opcode::Pong, &data));
                     self.flush(state);
                 }
-                Event::Close(code) => self.close_locked(state, CloseReason::TransportClose, code.or(Some(1005))),
+                Event::Close(code) => {
+                    self.close_locked(state, CloseReason::TransportClose, code.or(Some(1005)))
+                }
             }
         }
         match read.end {

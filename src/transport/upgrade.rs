@@ -121,7 +121,11 @@ pub(super) fn existing(session: Arc<Session>, request: Request<Body>) -> Respons
 }
 
 /// Answers the probe and waits for the upgrade packet. Messages right behind it are returned too.
-async fn probe(session: &Session, mut wire: Wire, mut read_ahead: Vec<u8>) -> Option<(Wire, super::wire::Read)> {
+async fn probe(
+    session: &Session,
+    mut wire: Wire,
+    mut read_ahead: Vec<u8>,
+) -> Option<(Wire, super::wire::Read)> {
     let bytes_max = session.shared.options.message_bytes_max;
     let mut read = wire.feed(&mut read_ahead, bytes_max);
     let mut probed = false;
@@ -171,5 +175,4 @@ impl Session {
         self.received(&mut state, read);
         Self::wake_reader(&state);
     }
-
 }

@@ -126,10 +126,6 @@ impl Wire {
         }
         self.socket
     }
-
-    pub(super) fn socket(&self) -> &TcpStream {
-        &self.socket
-    }
 }
 
 impl Read {
