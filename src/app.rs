@@ -48,7 +48,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let (stop_sources, stop) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
-    let upstream = Upstream::build(&config, &metrics).await?;
+    let upstream = Upstream::build(&config, &metrics)?;
     let options = gateway_options(&config, upstream.relays_only());
     let gateway = Gateway::start(options, upstream.feed.clone(), &upstream.loader(), &metrics, &tasks, &stop);
     upstream.start(gateway.dispatcher.clone(), &readiness, &tasks, &stop_sources, &stop);

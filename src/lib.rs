@@ -7,6 +7,8 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module opens with what it owns and must not know.
 
+mod backoff;
+
 pub mod app;
 pub mod cli;
 pub mod cluster;

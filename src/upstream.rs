@@ -31,7 +31,7 @@ enum Source {
 }
 
 impl Upstream {
-    pub(crate) async fn build(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+    pub(crate) fn build(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         match config.source {
             SourceKind::Demo => {
                 let demo = Demo::new(&config.demo).context("cannot simulate")?;
@@ -42,8 +42,7 @@ impl Upstream {
             SourceKind::Redis | SourceKind::Kafka => {
                 let redis = config.redis.as_ref().context("no Redis is configured")?;
                 let channels = Channels::Legacy { fields: config.fields.clone(), skew_max: config.skew_max };
-                let client = redis.client().await.context("cannot reach Redis")?;
-                let (feed, task, bursts) = Feed::redis(vec![client], channels, Settings::default(), metrics);
+                let (feed, task, bursts) = Feed::redis(redis.clone(), channels, Settings::default(), metrics);
                 Ok(Self { feed, store: None, source: Source::Feed(Box::new(task), bursts) })
             }
         }

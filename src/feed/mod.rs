@@ -29,7 +29,6 @@ pub mod interest;
 pub mod subscriber;
 pub mod subscriptions;
 
-mod backoff;
 mod connection;
 mod handoff;
 mod redis;

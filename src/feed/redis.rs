@@ -25,6 +25,7 @@ use super::{
 use crate::{
     fleet::{BadMessage, ChannelMessage, Epoch, FieldMap, FleetBatch, FleetId},
     observe::Metrics,
+    store::Redis,
 };
 
 /// Bursts that wait in the channel to the consumer, beside the one in the hand-off. Few, since a burst
@@ -82,11 +83,11 @@ struct Inbound {
 }
 
 impl Feed {
-    /// A feed from one of the servers of `clients` (tried in turn). Nothing is connected before the
-    /// task runs. The receiver gets bursts: events to be handled in order.
+    /// A feed from `redis`. Nothing is connected before the task runs. The receiver gets bursts: events
+    /// to be handled in order.
     #[must_use]
     pub fn redis(
-        clients: Vec<redis::Client>,
+        redis: Redis,
         channels: Channels,
         settings: Settings,
         metrics: &Arc<Metrics>,
@@ -95,7 +96,7 @@ impl Feed {
             subscriptions: metrics.redis_subscriptions.clone(),
             lost: metrics.feed_connections_lost.clone(),
         };
-        let subscriber = Subscriber::new(clients, settings.connection, gauges);
+        let subscriber = Subscriber::new(redis, settings.connection, gauges);
         let watches =
             RedisWatches { subscriptions: subscriber.subscriptions(), channels: Arc::new(channels) };
         let (out, bursts) = mpsc::channel(BURSTS_MAX);

@@ -35,8 +35,7 @@ impl Fixture {
 
     fn start_on(url: &str, channels: Channels, settings: Settings) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let clients = vec![redis::Client::open(url).unwrap()];
-        let (feed, task, bursts) = Feed::redis(clients, channels, settings, &metrics);
+        let (feed, task, bursts) = Feed::redis(url.parse().unwrap(), channels, settings, &metrics);
         let stop = CancellationToken::new();
         tokio::spawn(task.run(stop.clone()));
         Self { feed, bursts, waiting: Vec::new().into_iter(), metrics, _stop: stop.drop_guard() }

@@ -17,5 +17,7 @@ mod harness;
 mod admin;
 /// Options, exit codes, help.
 mod cli;
+/// The Redis store: what it writes, publishes and survives.
+mod store;
 /// House rules.
 mod tidy;
