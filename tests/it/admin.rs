@@ -1,5 +1,7 @@
 //! The admin port: health with reasons, metrics that parse, memory with marks, heap profiles.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::support::{Gateway, PATIENCE, eventually, parse_metrics};
@@ -93,6 +95,13 @@ async fn a_heap_profile_needs_to_be_asked_for_at_start() {
 }
 
 #[tokio::test]
-async fn unknown_paths_are_not_found() {
-    assert_eq!(demo().await.admin_get("/debug").await.0, 404);
+async fn unknown_paths_are_not_found_and_the_public_port_shows_no_admin() {
+    let gateway = demo().await;
+    assert_eq!(gateway.admin_get("/debug").await.0, 404);
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+    for path in ["/metrics", "/debug/memory", "/readyz"] {
+        let answer = client.get(format!("{}{path}", gateway.url())).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        assert!(!text.contains("fleetcast_") && !text.contains("allocator"), "{path}: {text}");
+    }
 }
