@@ -13,5 +13,11 @@ mod feed;
 /// The harness itself does what its users rely on.
 mod harness;
 
+/// Health, metrics and the inside of a running gateway.
+mod admin;
+/// Options, exit codes, help.
+mod cli;
 /// The Redis store: what it writes, publishes and survives.
 mod store;
+/// House rules.
+mod tidy;
