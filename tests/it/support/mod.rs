@@ -3,6 +3,7 @@
 
 mod chaos;
 mod gateway;
+pub mod kafka;
 pub mod node;
 mod process;
 mod redis;
@@ -10,6 +11,7 @@ mod redis;
 use std::{future::Future, time::Duration};
 
 pub use chaos::ChaosProxy;
+pub use kafka::Kafka;
 pub use gateway::{Gateway, GatewayBuilder, parse_metrics};
 pub use process::Process;
 pub use redis::RedisServer;
