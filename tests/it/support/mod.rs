@@ -11,8 +11,8 @@ mod redis;
 use std::{future::Future, time::Duration};
 
 pub use chaos::ChaosProxy;
-pub use kafka::Kafka;
 pub use gateway::{Gateway, GatewayBuilder, parse_metrics};
+pub use kafka::Kafka;
 pub use process::Process;
 pub use redis::RedisServer;
 
