@@ -101,6 +101,7 @@ test('reduced motion: nothing glides, nothing pulses', async ({ browser }) => {
   const context = await browser.newContext({ reducedMotion: 'reduce' });
   const page = await context.newPage();
   await openLive(page, gateway.url);
+  await expectAssets(page, 1_000);
   await page.keyboard.press('j');
   await expect(page.getByTestId('detail')).toBeVisible();
   expect(
