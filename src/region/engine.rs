@@ -125,11 +125,10 @@ impl RegionEngine {
             return Subscribed::Moved;
         }
         let key = self.regions.insert(Arc::clone(&request.shape));
-        let (shape, cover) = self.regions.shape(key);
-        self.interest.add(cover);
+        self.interest.add(request.shape.cover());
         let inside: Vec<AssetKey> = self
             .places
-            .within(shape, cover)
+            .within(&request.shape)
             .filter(|asset| request.allows(self.known.fleet(*asset)))
             .collect();
         inside.iter().for_each(|asset| self.known.refer(*asset));
@@ -323,12 +322,12 @@ impl RegionEngine {
     fn settle(&mut self, key: RegionKey) {
         let Some(view) = view_mut(&mut self.views, key).filter(|view| view.is_moved) else { return };
         view.is_moved = false;
-        if self.regions.shape(key).0 != &view.request.shape {
-            self.interest.remove(self.regions.shape(key).1);
-            self.regions.replace(key, Arc::clone(&view.request.shape));
-            self.interest.add(self.regions.shape(key).1);
+        let shape = &view.request.shape;
+        if self.regions.shape(key) != shape {
+            self.interest.add(shape.cover());
+            self.interest.remove(self.regions.shape(key).cover());
+            self.regions.replace(key, Arc::clone(shape));
         }
-        let (shape, cover) = self.regions.shape(key);
         let (known, places, request) = (&self.known, &self.places, &view.request);
         let left: Vec<AssetKey> = view
             .members
@@ -339,7 +338,7 @@ impl RegionEngine {
             })
             .collect();
         let entered: Vec<AssetKey> = places
-            .within(shape, cover)
+            .within(shape)
             .filter(|asset| !view.members.holds(*asset) && request.allows(known.fleet(*asset)))
             .collect();
         for asset in left {
@@ -375,7 +374,7 @@ impl RegionEngine {
             self.due.remove(&(at, key));
         }
         view.members.keys().for_each(|asset| self.known.release(asset));
-        self.interest.remove(self.regions.shape(key).1);
+        self.interest.remove(self.regions.shape(key).cover());
         self.regions.remove(key);
     }
 }
