@@ -264,7 +264,7 @@ fn engine(traffic: &mut Traffic, boxes: &[(Position, f64)]) {
             |_| true,
             |_, region, delta| {
                 told += delta.entered.len() + delta.moved.len() + delta.left.len();
-                for message in encode::region_updates(region, &delta) {
+                for message in encode::region_updates(region, delta) {
                     messages += 1;
                     bytes += message.len();
                 }
@@ -303,7 +303,7 @@ fn engine(traffic: &mut Traffic, boxes: &[(Position, f64)]) {
         |_| true,
         |_, region, delta| {
             told += delta.entered.len() + delta.left.len();
-            bytes += encode::region_updates(region, &delta).iter().map(Bytes::len).sum::<usize>();
+            bytes += encode::region_updates(region, delta).iter().map(Bytes::len).sum::<usize>();
         },
     );
     per(&format!("move of a region: {} assets entered or left", told / 1000), 1000, started);

@@ -10,6 +10,7 @@
 //! radius (6,371,008.8 m), which is within 0.6 % of distances on the ellipsoid of WGS 84.
 
 use geo::{Distance, Haversine, Point};
+use smallvec::{SmallVec, smallvec};
 
 use super::{
     Cover,
@@ -94,7 +95,7 @@ pub struct Shape {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Form {
     /// One box, or one per geohash cell.
-    Boxes(Vec<LonLatBox>),
+    Boxes(SmallVec<[LonLatBox; 1]>),
     Polygon(Polygon),
     Circle(Circle),
 }
@@ -224,7 +225,7 @@ fn parse_bbox(bbox: &[Degrees]) -> Result<Form, InvalidShape> {
     if south == north || west == east || (west == 180.0 && east == -180.0) {
         return Err(InvalidShape::NoArea("bbox"));
     }
-    Ok(Form::Boxes(vec![LonLatBox { west, south, east, north }]))
+    Ok(Form::Boxes(smallvec![LonLatBox { west, south, east, north }]))
 }
 
 fn parse_polygon(ring: &[LonLat], vertices_max: usize) -> Result<Form, InvalidShape> {
@@ -264,7 +265,7 @@ fn parse_geohash(cells: &[String], cells_max: usize) -> Result<Form, InvalidShap
     if cells.len() > cells_max {
         return Err(InvalidShape::TooManyCells(cells.len(), cells_max));
     }
-    let mut boxes = Vec::with_capacity(cells.len());
+    let mut boxes = SmallVec::with_capacity(cells.len());
     for (i, cell) in cells.iter().enumerate() {
         let len = cell.chars().count();
         if !(1..=GEOHASH_LEN_MAX).contains(&len) {
