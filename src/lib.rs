@@ -7,10 +7,23 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module opens with what it owns and must not know.
 
+mod backoff;
+
+pub mod app;
+pub mod cli;
 pub mod cluster;
+pub mod config;
+pub mod dispatch;
 pub mod feed;
 pub mod fleet;
+pub mod gateway;
+pub mod http;
 pub mod observe;
 pub mod region;
+pub mod shutdown;
+pub mod sockets;
+pub mod source;
 pub mod store;
+pub mod transport;
+pub(crate) mod upstream;
 pub mod values;

@@ -4,8 +4,13 @@
 //! strings here; fleets, dashboards' events and authentication are unknown.
 
 mod adapter;
+mod event;
+mod local;
+pub mod wire;
 
 pub use adapter::{ClusterAdapter, ClusterState};
+pub use event::EncodedEvent;
+pub use local::{Acks, Delivery, LocalSockets, SocketInfo};
 
 /// The Socket.IO server of this process. A single replica uses the same type without a bus, so no
 /// handler is generic.

@@ -1,0 +1,10 @@
+//! Routes beside Socket.IO: the web client on the public port; health, metrics and what an operator needs
+//! to look inside on the admin port. Invariant: nothing of the admin port is reachable from the public one.
+
+mod admin;
+mod debug;
+mod health;
+mod web_client;
+
+pub use admin::{Admin, ConnectionList, serve};
+pub use web_client::web_client;
