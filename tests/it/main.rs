@@ -16,6 +16,8 @@ mod cli;
 mod feed;
 /// The harness itself does what its users rely on.
 mod harness;
+/// Stock clients through the sticky proxy of `docker/`.
+mod proxy;
 /// The Redis store: what it writes, publishes and survives.
 mod store;
 /// House rules.
