@@ -17,7 +17,17 @@ mod harness;
 mod admin;
 /// Options, exit codes, help.
 mod cli;
+/// Stock JavaScript clients of every generation, unchanged.
+mod clients;
+/// What the edge answers, with Node's own error codes.
+mod edge;
+/// Subscriptions beyond the legacy contract: acknowledgement, snapshot, updates, resume.
+mod fleets;
+/// Slow viewers, dead viewers, drained viewers.
+mod slow;
 /// The Redis store: what it writes, publishes and survives.
 mod store;
+/// Thousands of connections that come and go.
+mod storm;
 /// House rules.
 mod tidy;

@@ -6,6 +6,7 @@ mod gateway;
 pub mod node;
 mod process;
 mod redis;
+mod viewer;
 
 use std::{future::Future, time::Duration};
 
@@ -13,6 +14,7 @@ pub use chaos::ChaosProxy;
 pub use gateway::{Gateway, GatewayBuilder, parse_metrics};
 pub use process::Process;
 pub use redis::RedisServer;
+pub use viewer::Viewer;
 
 /// How long an ordinary condition may take on a busy machine with two cores.
 pub const PATIENCE: Duration = Duration::from_secs(20);
