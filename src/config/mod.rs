@@ -72,6 +72,7 @@ impl Config {
             return bad("FLEETCAST_AUTH (--auth) is required: none lets everybody see every fleet");
         };
         check_prefix(&run.redis.redis_prefix)?;
+        options::check_demo(&run.demo)?;
         run.shared.check()?;
         Ok(Self {
             source,
@@ -92,6 +93,7 @@ impl Config {
     /// # Errors
     /// Two options do not fit together.
     pub fn demo(run: DemoRun, environment: &Environment) -> Result<Self, BadConfig> {
+        options::check_demo(&run.demo)?;
         run.shared.check()?;
         Ok(Self {
             source: SourceKind::Demo,

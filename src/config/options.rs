@@ -9,10 +9,11 @@ use crate::{
     dispatch::Payload,
     fleet::FieldMap,
     observe::logging::LogOptions,
+    region::ShapeLimits,
     source::demo,
     store::Redis,
     transport,
-    values::{InvalidValue, Rate, Secret, duration, positive_duration},
+    values::{InvalidValue, Network, Rate, Secret, duration, positive_duration},
 };
 
 /// What `serve` takes.
@@ -48,6 +49,9 @@ pub struct SharedOptions {
     /// Limits and deadlines of the public port.
     #[command(flatten)]
     pub edge: EdgeOptions,
+    /// What a region may cost.
+    #[command(flatten, next_help_heading = "Connections")]
+    pub shapes: ShapeLimits,
     /// How the process ends.
     #[command(flatten)]
     pub shutdown: ShutdownOptions,
@@ -68,6 +72,20 @@ impl SharedOptions {
         }
         Ok(())
     }
+}
+
+/// What can be said of a simulation without building it.
+pub(super) fn check_demo(options: &demo::Options) -> Result<(), BadConfig> {
+    let &demo::Options { assets, fleets, rate, .. } = options;
+    if fleets > assets {
+        return bad(format!(
+            "FLEETCAST_DEMO_FLEETS (--fleets): {fleets} fleets are more than {assets} assets"
+        ));
+    }
+    if !(0.01..=50.0).contains(&rate) {
+        return bad(format!("FLEETCAST_DEMO_RATE (--rate): {rate} is not between 0.01 and 50"));
+    }
+    Ok(())
 }
 
 /// Where updates come from.
@@ -204,6 +222,10 @@ pub struct EdgeOptions {
     /// Origins whose pages may connect, separated by commas, or `*` [default: same origin only].
     #[arg(long, env = "FLEETCAST_CORS_ORIGINS", value_name = "ORIGINS")]
     pub cors_origins: Option<Origins>,
+    /// Proxies whose `X-Forwarded-For` counts, separated by commas: addresses, or networks such as
+    /// `10.0.0.0/8`.
+    #[arg(long, env = "FLEETCAST_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
+    pub trusted_proxies: Vec<Network>,
     /// Connections at the same time; beyond, HTTP 503.
     #[arg(long, env = "FLEETCAST_MAX_CONNECTIONS", value_name = "COUNT", default_value = "100000",
           value_parser = clap::value_parser!(u32).range(1..))]

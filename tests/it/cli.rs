@@ -22,6 +22,11 @@ const VARIABLES: &[&str] = &[
     "PING_TIMEOUT",
     "SLOW_TIMEOUT",
     "SHUTDOWN_GRACE",
+    "TRUSTED_PROXIES",
+    "ROOM_PREFIX",
+    "DEMO_ASSETS",
+    "DEMO_FLEETS",
+    "DEMO_RATE",
     "LOG",
     "LOG_FORMAT",
 ];
@@ -60,6 +65,9 @@ async fn a_bad_value_is_one_line_that_names_it_and_exit_code_2() {
         .await;
     refused(bare("serve").arg("--slow-timeout").arg("never"), 2, &["--slow-timeout", "`never`"]).await;
     refused(bare("serve").arg("--surce"), 2, &["--surce"]).await;
+    refused(with("FLEETCAST_TRUSTED_PROXIES", "lan"), 2, &["FLEETCAST_TRUSTED_PROXIES", "`lan`"]).await;
+    refused(bare("demo").arg("--rate").arg("1000"), 2, &["FLEETCAST_DEMO_RATE", "1000"]).await;
+    refused(bare("demo").arg("--fleets").arg("9").arg("--assets").arg("8"), 2, &["--fleets", "9"]).await;
     refused(bare("dance"), 2, &["dance"]).await;
 }
 

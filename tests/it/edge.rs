@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use futures_util::SinkExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Gateway, RedisServer, Viewer, eventually};
 
@@ -132,10 +134,9 @@ async fn a_failed_upgrade_leaves_the_polling_session_alive() {
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
     let url = format!("ws://{addr}/socket.io/?EIO=4&transport=websocket&sid={sid}");
     for first in [None, Some("2wrong"), Some("5"), Some("2probe")] {
-        use futures_util::SinkExt;
         let (mut socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
         if let Some(packet) = first {
-            socket.send(tokio_tungstenite::tungstenite::Message::text(packet)).await.unwrap();
+            socket.send(Message::text(packet)).await.unwrap();
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
         drop(socket);
@@ -149,8 +150,6 @@ async fn a_failed_upgrade_leaves_the_polling_session_alive() {
 
 #[tokio::test]
 async fn websocket_violations_close_with_their_codes() {
-    use futures_util::SinkExt;
-    use tokio_tungstenite::tungstenite::Message;
     let redis = RedisServer::start().await;
     let gateway = Gateway::builder().redis(&redis).env("FLEETCAST_SOURCE", "redis").start().await;
     let mut viewer = Viewer::connect(gateway.addr(), "").await;

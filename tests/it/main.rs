@@ -8,11 +8,6 @@
 /// What the tests start and stop: gateways, Redis, faults, Node scripts.
 mod support;
 
-/// Updates of watched fleets through Redis, in churn and outages.
-mod feed;
-/// The harness itself does what its users rely on.
-mod harness;
-
 /// Health, metrics and the inside of a running gateway.
 mod admin;
 /// Options, exit codes, help.
@@ -21,8 +16,12 @@ mod cli;
 mod clients;
 /// What the edge answers, with Node's own error codes.
 mod edge;
+/// Updates of watched fleets through Redis, in churn and outages.
+mod feed;
 /// Subscriptions beyond the legacy contract: acknowledgement, snapshot, updates, resume.
 mod fleets;
+/// The harness itself does what its users rely on.
+mod harness;
 /// Slow viewers, dead viewers, drained viewers.
 mod slow;
 /// The Redis store: what it writes, publishes and survives.

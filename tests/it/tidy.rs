@@ -48,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What composes, sees what it composes.
     ("config", ANYTHING),
     ("gateway", ANYTHING),
+    ("upstream", ANYTHING),
     ("app", ANYTHING),
     ("cli", &["app", "config", "observe", "source", "store", "values"]),
     ("lib", &[]),
