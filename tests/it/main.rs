@@ -24,6 +24,8 @@ mod fleets;
 mod harness;
 /// Slow viewers, dead viewers, drained viewers.
 mod slow;
+/// Stock clients through the sticky proxy of `docker/`.
+mod proxy;
 /// The Redis store: what it writes, publishes and survives.
 mod store;
 /// Thousands of connections that come and go.
