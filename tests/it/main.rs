@@ -22,10 +22,11 @@ mod feed;
 mod fleets;
 /// The harness itself does what its users rely on.
 mod harness;
-/// Slow viewers, dead viewers, drained viewers.
-mod slow;
 /// Stock clients through the sticky proxy of `docker/`.
 mod proxy;
+/// Slow viewers, dead viewers, drained viewers.
+mod slow;
+/// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
 /// The Redis store: what it writes, publishes and survives.
 mod store;
 /// Thousands of connections that come and go.

@@ -3,6 +3,7 @@
 
 mod chaos;
 mod gateway;
+pub mod kafka;
 pub mod node;
 mod process;
 mod redis;
@@ -12,6 +13,7 @@ use std::{future::Future, time::Duration};
 
 pub use chaos::ChaosProxy;
 pub use gateway::{Gateway, GatewayBuilder, parse_metrics};
+pub use kafka::Kafka;
 pub use process::Process;
 pub use redis::RedisServer;
 pub use viewer::Viewer;
