@@ -7,6 +7,7 @@ pub mod kafka;
 pub mod node;
 mod process;
 mod redis;
+mod viewer;
 
 use std::{future::Future, time::Duration};
 
@@ -15,6 +16,7 @@ pub use gateway::{Gateway, GatewayBuilder, parse_metrics};
 pub use kafka::Kafka;
 pub use process::Process;
 pub use redis::RedisServer;
+pub use viewer::Viewer;
 
 /// How long an ordinary condition may take on a busy machine with two cores.
 pub const PATIENCE: Duration = Duration::from_secs(20);
