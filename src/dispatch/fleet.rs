@@ -226,6 +226,9 @@ impl Fleet {
     pub(super) fn fan_out(&mut self, burst: &Burst, slots: std::ops::Range<usize>, work: &mut Work) {
         for key in slots {
             let Some(member) = self.members.get_mut(key) else { continue };
+            if matches!(member.stage, Stage::Behind) {
+                work.conflated += burst.updates as u64;
+            }
             if !member.follows_each() || member.burst >= burst.number {
                 continue;
             }

@@ -294,7 +294,6 @@ impl Session {
                 Poll::Ready(read) => self.received(state, read),
             }
         }
-        self.note_backlog(state);
     }
 
     pub(super) fn received(&self, state: &mut State, read: super::wire::Read) {
