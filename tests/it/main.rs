@@ -24,9 +24,11 @@ mod fleets;
 mod harness;
 /// Stock clients through the sticky proxy of `docker/`.
 mod proxy;
+/// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
+/// Two gateways behind one Kafka and one Redis, coming and going.
+mod replicas;
 /// Slow viewers, dead viewers, drained viewers.
 mod slow;
-/// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
 /// The Redis store: what it writes, publishes and survives.
 mod store;
 /// Thousands of connections that come and go.
