@@ -499,6 +499,24 @@ async fn connections_that_fell_silent_are_noticed() {
 }
 
 #[tokio::test]
+async fn markers_of_transactions_at_the_end_are_no_reason_to_replace_a_consumer() {
+    let kafka = Kafka::shared().await;
+    let topic = kafka.topic("transactions", 1).await;
+    let start_ms = now_ms() - 60_000;
+    let records: Vec<_> = (0..10).map(|n| record(start_ms, n)).collect();
+    let name = topic.clone();
+    tokio::task::spawn_blocking(move || kafka.produce_in_transaction(&name, &records)).await.unwrap();
+    let mut setup = Setup::new(kafka.brokers(), &topic);
+    setup.options.kafka_stall_timeout = Duration::from_secs(2);
+    let ingestion = setup.start(&memory());
+    ingestion.has_applied(10).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(ingestion.metrics.kafka_consumers_replaced.get(), 0);
+    ingestion.is_ready().await;
+    ingestion.end().await;
+}
+
+#[tokio::test]
 async fn a_consumer_that_stands_still_is_replaced() {
     let kafka = Kafka::shared().await;
     let topic = kafka.topic("stalled", 1).await;
