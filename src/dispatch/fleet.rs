@@ -260,7 +260,7 @@ impl Fleet {
         // Members are complete up to `before`, less what is news to this replica now.
         let mut behind = before;
         for asset in snapshot.assets {
-            if !self.state.get(asset.id.as_str()).is_some_and(|known| known.seq >= asset.seq) {
+            if self.state.get(asset.id.as_str()).is_none_or(|known| known.seq < asset.seq) {
                 behind = behind.min(asset.seq.saturating_sub(1));
             }
             self.state.load(asset);

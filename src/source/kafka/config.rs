@@ -15,6 +15,7 @@ use crate::{
 /// The Kafka source.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Kafka")]
+#[group(skip)]
 pub struct Options {
     /// Brokers to begin with, `host:port`, separated by commas; required for the source kafka.
     #[arg(long, env = "FLEETCAST_KAFKA_BROKERS", value_name = "HOST:PORT,…")]
@@ -164,6 +165,7 @@ impl Settings {
         let mut config = self.client();
         config
             .set("message.timeout.ms", "10000")
+            .set("topic.metadata.propagation.max.ms", "5000")
             .set("message.max.bytes", LETTER_BYTES_MAX.to_string())
             .set("linger.ms", "5")
             .set("queue.buffering.max.kbytes", "262144");

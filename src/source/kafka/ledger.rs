@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 
 /// A partition of a topic. Cloning is a reference count.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
