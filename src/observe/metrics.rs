@@ -91,6 +91,8 @@ metrics! {
     kafka_consumers_replaced: Counter as "kafka_consumers_replaced",
     /// Redis channels of watched fleets that this replica is subscribed to.
     redis_subscriptions: Gauge as "redis_subscriptions",
+    /// From a probe on the pub/sub connection to its answer, once a second.
+    redis_round_trip: Seconds as "redis_round_trip_seconds",
     /// Redis connections of the feed that were lost.
     feed_connections_lost: Counter as "feed_connections_lost",
     /// Times that a fleet had to be read again because updates of it were missed.

@@ -123,6 +123,8 @@ async fn readiness_says_which_service_is_away_at_start_and_later() {
 
     redis.start_again().await;
     gateway.wait_ready().await;
+    let probed = || async { gateway.metric("fleetcast_redis_round_trip_seconds_count").await > 1.0 };
+    eventually("the round trip to Redis is measured", probed).await;
     redis.pause();
     let lost = || async { reason().await.0 == 503 };
     eventually("a Redis that does not answer is noticed", lost).await;

@@ -165,6 +165,7 @@ impl Settings {
         let mut config = self.client();
         config
             .set("message.timeout.ms", "10000")
+            .set("topic.metadata.propagation.max.ms", "5000")
             .set("message.max.bytes", LETTER_BYTES_MAX.to_string())
             .set("linger.ms", "5")
             .set("queue.buffering.max.kbytes", "262144");

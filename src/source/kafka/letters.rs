@@ -3,7 +3,7 @@
 //! Invariant: a letter is written or waits, it is never dropped. Its batch is not committed before; when
 //! the topic can not be written for long, the queue of letters fills, and consuming pauses.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rdkafka::{
@@ -15,7 +15,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use tokio::{
-    sync::{OnceCell, mpsc},
+    sync::{Mutex, OnceCell, mpsc},
     time::sleep,
 };
 
@@ -48,7 +48,7 @@ pub(super) async fn run(
     health: Health,
     metrics: Arc<Metrics>,
 ) {
-    let office = Office { config, producer: OnceCell::new(), health };
+    let office = Office { config, producer: OnceCell::new(), topics: Mutex::default(), health };
     let mut under_way = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -78,6 +78,8 @@ struct Office {
     config: ClientConfig,
     /// Made with the first letter.
     producer: OnceCell<FutureProducer<Quiet>>,
+    /// Topics that were asked for. As many as there are topics to read.
+    topics: Mutex<HashSet<String>>,
     health: Health,
 }
 
@@ -88,6 +90,7 @@ impl Office {
         tracing::debug!(
             partition = %letter.partition, offset = letter.offset, reason = letter.why.reason, "dead letter"
         );
+        self.ask_for(&topic).await;
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         let mut failures = 0;
         while let Err(error) = self.write(&topic, &letter).await {
@@ -98,12 +101,11 @@ impl Office {
                     letter.drop_payload();
                     continue;
                 }
-                Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                    self.create(&topic).await;
-                }
                 _ => {}
             }
             failures += 1;
+            self.topics.lock().await.remove(&topic);
+            self.ask_for(&topic).await;
             if failures == PATIENCE {
                 tracing::warn!(%topic, %error, "dead letters can not be written, their records are not committed");
                 self.health
@@ -128,9 +130,13 @@ impl Office {
         producer.send(record, Duration::from_secs(10)).await.map(drop).map_err(|(error, _)| error)
     }
 
-    /// Makes the topic, for clusters that do not by themselves. If it can not be made, the next write says
-    /// why it fails.
-    async fn create(&self, topic: &str) {
+    /// Makes the topic if it is not there, before its first letter: a producer would wait for it long
+    /// enough to give its letters up. If it can not be made, the write says why it fails.
+    async fn ask_for(&self, topic: &str) {
+        let mut topics = self.topics.lock().await;
+        if !topics.insert(topic.to_owned()) {
+            return;
+        }
         let made = async {
             let admin: AdminClient<_> = self.config.create_with_context(Quiet)?;
             let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1));
@@ -138,8 +144,8 @@ impl Office {
             admin.create_topics(&[new], &options).await
         };
         match made.await {
-            Ok(outcomes) => tracing::info!(topic, ?outcomes, "made the dead-letter topic"),
-            Err(error) => tracing::debug!(topic, %error, "could not make the dead-letter topic"),
+            Ok(outcomes) => tracing::debug!(topic, ?outcomes, "asked for the dead-letter topic"),
+            Err(error) => tracing::debug!(topic, %error, "could not ask for the dead-letter topic"),
         }
     }
 }

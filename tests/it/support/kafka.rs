@@ -164,26 +164,23 @@ impl Kafka {
         (0..partitions).map(offset).collect()
     }
 
-    /// The first `count` messages of a topic's partition 0.
+    /// The first `count` messages of a topic's partition 0; waits for them, and for the topic.
     pub async fn messages(&self, topic: &str, count: usize) -> Vec<OwnedMessage> {
-        let consumer: BaseConsumer = self.client().set("group.id", "reader").create().unwrap();
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
-        consumer.assign(&list).unwrap();
-        let mut messages = Vec::new();
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while messages.len() < count {
+        loop {
+            let (config, name) = (self.client(), topic.to_owned());
+            let read =
+                tokio::task::spawn_blocking(move || read_for(config, &name, Duration::from_secs(2), count));
+            let messages = read.await.unwrap();
+            if messages.len() >= count {
+                return messages;
+            }
             assert!(
                 tokio::time::Instant::now() < deadline,
                 "{topic} has {} of {count} messages",
                 messages.len()
             );
-            match consumer.poll(Duration::from_millis(5)) {
-                Some(Ok(message)) => messages.push(message.detach()),
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
         }
-        messages
     }
 
     fn client(&self) -> ClientConfig {
@@ -209,6 +206,21 @@ impl Kafka {
         });
         assert!(up.await.unwrap(), "kafka did not start: {:?}", self.process.lines());
     }
+}
+
+/// What a topic's partition 0 holds, as far as it comes in time.
+fn read_for(mut config: ClientConfig, topic: &str, limit: Duration, count: usize) -> Vec<OwnedMessage> {
+    let consumer: BaseConsumer = config.set("group.id", "reader").create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&list).unwrap();
+    let (started, mut messages) = (std::time::Instant::now(), Vec::new());
+    while messages.len() < count && started.elapsed() < limit {
+        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) {
+            messages.push(message.detach());
+        }
+    }
+    messages
 }
 
 /// The value of a header, as text.
