@@ -7,5 +7,9 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module opens with what it owns and must not know.
 
+pub mod cluster;
+pub mod feed;
 pub mod fleet;
 pub mod observe;
+pub mod store;
+pub mod values;

@@ -8,9 +8,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
-use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
-use super::{AssetId, Position, Update};
+use super::{AssetId, Origin, Position, Update, merge::merge};
+
+/// How many logs are remembered that wrote about an asset at the very same event time.
+const ORIGINS_MAX: usize = 8;
 
 /// The newest known values of one asset.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,12 +24,78 @@ pub struct AssetState {
     pub ts_ms: i64,
     /// The newest known position; it outlives messages that carry none.
     pub position: Option<Position>,
+    /// The records of exactly this `ts_ms` that were applied: the newest of each log.
+    pub origins: SmallVec<[Origin; 1]>,
     /// Fleet sequence number of the last change.
     pub seq: u64,
     /// The source's own fields as one JSON object, merged over all messages.
     pub data: Bytes,
     /// The newest message as it was published.
     pub raw: Bytes,
+}
+
+/// Why an update changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unchanged {
+    /// The asset has newer state already.
+    Stale,
+    /// The very same message was applied before.
+    Duplicate,
+}
+
+impl AssetState {
+    /// The state after `update` of `asset`, whose state was `known`. Its `seq` is still the old one.
+    ///
+    /// An older event time never wins. At the same event time a record wins if its log has not been
+    /// applied up to it, so redelivery changes nothing and two logs of one asset do not hide each other;
+    /// a message from no log wins if it is not the same text.
+    ///
+    /// # Errors
+    /// The update changes nothing.
+    pub fn after(
+        known: Option<&Self>,
+        asset: &AssetId,
+        update: &Update,
+        origin: Option<&Origin>,
+    ) -> Result<Self, Unchanged> {
+        let origins = match known {
+            Some(known) if update.ts_ms < known.ts_ms => return Err(Unchanged::Stale),
+            Some(known) if update.ts_ms == known.ts_ms => known.origins_with(update, origin)?,
+            _ => origin.cloned().into_iter().collect(),
+        };
+        Ok(Self {
+            id: asset.clone(),
+            ts_ms: update.ts_ms,
+            position: update.position.or_else(|| known.and_then(|known| known.position)),
+            origins,
+            seq: known.map_or(0, |known| known.seq),
+            data: known.map_or_else(|| update.raw.clone(), |known| merge(&known.data, &update.raw)),
+            raw: update.raw.clone(),
+        })
+    }
+
+    fn origins_with(
+        &self,
+        update: &Update,
+        origin: Option<&Origin>,
+    ) -> Result<SmallVec<[Origin; 1]>, Unchanged> {
+        let mut origins = self.origins.clone();
+        match origin {
+            None if update.raw == self.raw => return Err(Unchanged::Duplicate),
+            None => {}
+            Some(origin) => match origins.iter_mut().find(|known| known.log == origin.log) {
+                Some(known) if origin.offset <= known.offset => return Err(Unchanged::Duplicate),
+                Some(known) => known.offset = origin.offset,
+                None => {
+                    if origins.len() == ORIGINS_MAX {
+                        origins.remove(0);
+                    }
+                    origins.push(origin.clone());
+                }
+            },
+        }
+        Ok(origins)
+    }
 }
 
 /// What became of an update.
@@ -83,20 +152,20 @@ impl FleetState {
     /// Applies a message under the next sequence number. Messages without an asset are no state:
     /// they take a number and change nothing else.
     pub fn apply(&mut self, update: &Update) -> Applied {
-        let Some(asset) = &update.asset else {
-            self.seq += 1;
-            return Applied::Fresh(self.seq);
-        };
-        if let Some(known) = self.assets.get(asset) {
-            if update.ts_ms < known.ts_ms {
-                return Applied::Stale;
-            }
-            if update.ts_ms == known.ts_ms && update.raw == known.raw {
-                return Applied::Duplicate;
+        self.apply_from(update, None)
+    }
+
+    /// Applies a message that comes from a log, under the next sequence number.
+    pub fn apply_from(&mut self, update: &Update, origin: Option<&Origin>) -> Applied {
+        if let Some(asset) = &update.asset {
+            let known = self.assets.get(asset).map(Arc::as_ref);
+            match AssetState::after(known, asset, update, origin) {
+                Ok(state) => self.insert(AssetState { seq: self.seq + 1, ..state }),
+                Err(Unchanged::Stale) => return Applied::Stale,
+                Err(Unchanged::Duplicate) => return Applied::Duplicate,
             }
         }
         self.seq += 1;
-        self.put(asset, update, self.seq);
         Applied::Fresh(self.seq)
     }
 
@@ -133,6 +202,7 @@ impl FleetState {
             id: asset.clone(),
             ts_ms: update.ts_ms,
             position: update.position.or_else(|| known.and_then(|known| known.position)),
+            origins: SmallVec::new(),
             seq,
             data: known.map_or_else(|| update.raw.clone(), |known| merge(&known.data, &update.raw)),
             raw: update.raw.clone(),
@@ -146,33 +216,6 @@ impl FleetState {
             self.order.remove(&old.seq);
         }
         self.order.insert(seq, id);
-    }
-}
-
-/// `newer` over `older`: objects are merged member by member at every depth, everything else is
-/// replaced. Text that is no JSON object replaces the whole.
-fn merge(older: &Bytes, newer: &Bytes) -> Bytes {
-    let (Ok(mut base), Ok(change)) = (
-        serde_json::from_slice::<Map<String, Value>>(older),
-        serde_json::from_slice::<Map<String, Value>>(newer),
-    ) else {
-        return newer.clone();
-    };
-    if base.keys().all(|key| change.get(key).is_some_and(|value| !value.is_object())) {
-        return newer.clone(); // A complete message: keep the source's own bytes.
-    }
-    merge_into(&mut base, change);
-    serde_json::to_vec(&base).map_or_else(|_| newer.clone(), Bytes::from)
-}
-
-fn merge_into(base: &mut Map<String, Value>, change: Map<String, Value>) {
-    for (key, value) in change {
-        match (base.get_mut(&key), value) {
-            (Some(Value::Object(base)), Value::Object(change)) => merge_into(base, change),
-            (_, value) => {
-                base.insert(key, value);
-            }
-        }
     }
 }
 
@@ -198,6 +241,24 @@ mod tests {
         assert_eq!(fleet.apply(&update("a", 10, r#"{"t":2}"#)), Applied::Fresh(2));
         assert_eq!(fleet.get("a").unwrap().data, r#"{"t":2}"#);
         assert_eq!(fleet.seq(), 2);
+    }
+
+    #[test]
+    fn a_redelivered_record_changes_nothing_and_logs_do_not_hide_each_other() {
+        let mut fleet = FleetState::default();
+        let mut apply = |ts, log: &str, offset, raw| {
+            fleet.apply_from(&update("a", ts, raw), Some(&Origin { log: log.into(), offset }))
+        };
+        assert_eq!(apply(10, "t/0", 5, r#"{"t":1}"#), Applied::Fresh(1));
+        assert_eq!(apply(10, "t/0", 6, r#"{"t":1}"#), Applied::Fresh(2), "the same text, another record");
+        assert_eq!(apply(10, "t/0", 5, r#"{"t":1}"#), Applied::Duplicate);
+        assert_eq!(apply(10, "t/0", 6, r#"{"t":1}"#), Applied::Duplicate);
+        assert_eq!(apply(10, "u/0", 2, r#"{"u":1}"#), Applied::Fresh(3), "another topic at the same time");
+        assert_eq!(apply(10, "t/0", 6, r#"{"t":1}"#), Applied::Duplicate);
+        assert_eq!(apply(10, "u/0", 2, r#"{"u":1}"#), Applied::Duplicate);
+        assert_eq!(apply(11, "t/0", 0, r#"{"t":2}"#), Applied::Fresh(4), "a topic that was made anew");
+        assert_eq!(apply(10, "u/0", 3, r#"{"u":2}"#), Applied::Stale);
+        assert_eq!(fleet.get("a").unwrap().data, r#"{"t":2,"u":1}"#);
     }
 
     #[test]

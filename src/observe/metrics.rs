@@ -1,7 +1,10 @@
 //! Every metric of the process, one field each; the doc comment is the help text.
 //! Invariant: no label whose values grow with time, assets or connections.
 
-use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ty as $name:literal,)*) => {
@@ -32,6 +35,16 @@ metrics! {
     updates_duplicate: Counter as "updates_duplicate",
     /// Records that could not be used and went to the dead-letter topic.
     updates_dead_lettered: Counter as "updates_dead_lettered",
+    /// Redis channels of watched fleets that this replica is subscribed to.
+    redis_subscriptions: Gauge as "redis_subscriptions",
+    /// Redis connections of the feed that were lost.
+    feed_connections_lost: Counter as "feed_connections_lost",
+    /// Times that a fleet had to be read again because updates of it were missed.
+    feed_gaps: Counter as "feed_gaps",
+    /// Updates dropped because the dispatcher was behind; a gap is told for each run of them.
+    feed_dropped: Counter as "feed_dropped_updates",
+    /// Messages of the numbered channels that could not be read.
+    feed_undecodable: Counter as "feed_undecodable",
     /// Messages queued for viewers.
     deliveries: Counter as "deliveries",
     /// Bytes handed to the kernel for viewers.

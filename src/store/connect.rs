@@ -1,0 +1,269 @@
+//! How connections to Redis are made: one server, a cluster, or whoever Sentinel says is the primary.
+//!
+//! Invariant: this is the only place that reads a Redis address, and no password in one is ever shown.
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
+    RedisFuture, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
+};
+use tokio::sync::Mutex;
+
+/// A server that accepts no connection for this long counts as away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A command without an answer for this long counts as lost, and its connection with it: a peer that
+/// vanished without a goodbye is noticed by nothing else.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A Redis address: `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, several of them
+/// separated by commas for Redis Cluster, or
+/// `redis+sentinel://[user:password@]host[:port][,host[:port]…]/<primary's name>[/db]`.
+#[derive(Clone)]
+pub struct Redis {
+    shown: Arc<str>,
+    topology: Arc<Topology>,
+}
+
+enum Topology {
+    Single(Client),
+    Cluster {
+        cluster: ClusterClient,
+        nodes: Vec<Client>,
+    },
+    /// Behind a lock because asking the sentinels remembers which of them answered.
+    Sentinel(Mutex<SentinelClient>),
+}
+
+/// Why a Redis address was refused. Never holds the address itself, which may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a Redis address: {0}")]
+pub struct InvalidRedisUrl(String);
+
+impl Redis {
+    /// A connection for commands, shared by cloning. Its commands fail once the connection is lost;
+    /// whoever holds it then makes another.
+    ///
+    /// # Errors
+    /// The server is away, or refuses.
+    pub async fn connect(&self) -> RedisResult<Link> {
+        if let Topology::Cluster { cluster, .. } = &*self.topology {
+            return cluster.get_async_connection().await.map(Link::Cluster);
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let client = self.client().await?;
+        client.get_multiplexed_async_connection_with_config(&config).await.map(Link::Single)
+    }
+
+    /// A client of one server that takes commands and publishes: the server itself, the primary that
+    /// Sentinel knows at this moment, or the first node of a cluster that can be reached.
+    ///
+    /// # Errors
+    /// No sentinel, or no node, answers.
+    pub async fn client(&self) -> RedisResult<Client> {
+        match &*self.topology {
+            Topology::Single(client) => Ok(client.clone()),
+            Topology::Sentinel(sentinel) => sentinel.lock().await.async_get_client().await,
+            Topology::Cluster { nodes, .. } => first_reachable(nodes).await,
+        }
+    }
+
+    /// Whether keys are spread over several servers by slot.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        matches!(&*self.topology, Topology::Cluster { .. })
+    }
+}
+
+async fn first_reachable(nodes: &[Client]) -> RedisResult<Client> {
+    let mut last = None;
+    for node in nodes {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(CONNECT_TIMEOUT));
+        match node.get_multiplexed_async_connection_with_config(&config).await {
+            Ok(_) => return Ok(node.clone()),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last
+        .unwrap_or_else(|| (redis::ErrorKind::InvalidClientConfig, "no cluster node is configured").into()))
+}
+
+impl FromStr for Redis {
+    type Err = InvalidRedisUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRedisUrl> {
+        let invalid = |error: redis::RedisError| InvalidRedisUrl(error.to_string());
+        let text = text.trim();
+        let topology = if let Some((tls, rest)) = sentinel_scheme(text) {
+            Topology::Sentinel(Mutex::new(sentinel(tls, rest)?))
+        } else {
+            let infos = text.split(',').map(|url| info(url.trim())).collect::<Result<Vec<_>, _>>()?;
+            match infos.as_slice() {
+                [one] => Topology::Single(Client::open(one.clone()).map_err(invalid)?),
+                _ => Topology::Cluster {
+                    cluster: ClusterClient::builder(infos.clone())
+                        .connection_timeout(CONNECT_TIMEOUT)
+                        .response_timeout(RESPONSE_TIMEOUT)
+                        .build()
+                        .map_err(invalid)?,
+                    nodes: infos
+                        .into_iter()
+                        .map(Client::open)
+                        .collect::<RedisResult<_>>()
+                        .map_err(invalid)?,
+                },
+            }
+        };
+        Ok(Self { shown: without_passwords(text).into(), topology: Arc::new(topology) })
+    }
+}
+
+fn info(url: &str) -> Result<ConnectionInfo, InvalidRedisUrl> {
+    // The error of the URL parser does not repeat the URL.
+    url.into_connection_info().map_err(|error| InvalidRedisUrl(error.to_string()))
+}
+
+fn sentinel_scheme(text: &str) -> Option<(&'static str, &str)> {
+    let plain = text.strip_prefix("redis+sentinel://").map(|rest| ("redis", rest));
+    plain.or_else(|| text.strip_prefix("rediss+sentinel://").map(|rest| ("rediss", rest)))
+}
+
+fn sentinel(scheme: &str, rest: &str) -> Result<SentinelClient, InvalidRedisUrl> {
+    let (credentials, rest) = rest.rsplit_once('@').map_or(("", rest), |(user, rest)| (user, rest));
+    let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (name, db) = path.split_once('/').unwrap_or((path, "0"));
+    if name.is_empty() {
+        return Err(InvalidRedisUrl(
+            "a sentinel address ends with the primary's name: …/mymaster".to_owned(),
+        ));
+    }
+    // One ordinary URL is parsed for what the primary needs: credentials (with their escapes) and database.
+    let at = if credentials.is_empty() { "" } else { "@" };
+    let primary = info(&format!("redis://{credentials}{at}primary/{db}"))?;
+    let sentinels = hosts.split(',').map(|host| {
+        let port = if host.contains(':') { "" } else { ":26379" };
+        info(&format!("{scheme}://{host}{port}")).map(|info| info.addr().clone())
+    });
+    let sentinels = sentinels.collect::<Result<Vec<ConnectionAddr>, _>>()?;
+    let invalid = |error: redis::RedisError| InvalidRedisUrl(error.to_string());
+    let mut builder =
+        SentinelClientBuilder::new(sentinels, name, SentinelServerType::Master).map_err(invalid)?;
+    let settings = primary.redis_settings();
+    builder = builder.set_client_to_redis_db(settings.db());
+    if let Some(username) = settings.username() {
+        builder = builder.set_client_to_redis_username(username);
+    }
+    if let Some(password) = settings.password() {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if scheme == "rediss" {
+        builder = builder.set_client_to_redis_tls_mode(redis::TlsMode::Secure);
+    }
+    builder.build().map_err(invalid)
+}
+
+/// The address for logs: what stands before an `@` is left out.
+fn without_passwords(text: &str) -> String {
+    let urls = text.split(',').map(str::trim).map(|url| {
+        let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+    });
+    urls.collect::<Vec<_>>().join(",")
+}
+
+impl fmt::Display for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redis({})", self.shown)
+    }
+}
+
+/// A connection for commands; clones share it.
+#[derive(Clone)]
+pub enum Link {
+    /// To one server.
+    Single(MultiplexedConnection),
+    /// To every node of a cluster; commands go where their key is.
+    Cluster(ClusterConnection),
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Single(_) => "Link::Single",
+            Self::Cluster(_) => "Link::Cluster",
+        })
+    }
+}
+
+impl ConnectionLike for Link {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Single(link) => link.req_packed_command(cmd),
+            Self::Cluster(link) => link.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        cmd: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Single(link) => link.req_packed_commands(cmd, offset, count),
+            Self::Cluster(link) => link.req_packed_commands(cmd, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Single(link) => link.get_db(),
+            Self::Cluster(link) => link.get_db(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_every_kind_are_read_and_shown_without_passwords() {
+        let check = |url: &str, shown: &str, is_cluster: bool| {
+            let redis: Redis = url.parse().unwrap();
+            assert_eq!((redis.to_string().as_str(), redis.is_cluster()), (shown, is_cluster));
+            assert_eq!(format!("{redis:?}"), format!("Redis({shown})"));
+        };
+        check("redis://127.0.0.1:6379/2", "redis://127.0.0.1:6379/2", false);
+        check("redis://me:p%40ss@host", "redis://host", false);
+        check("rediss://:secret@host:1", "rediss://host:1", false);
+        check("redis://:s@a:1, redis://:s@b:2", "redis://a:1,redis://b:2", true);
+        check("redis+sentinel://u:s@a,b:7/mymaster/3", "redis+sentinel://a,b:7/mymaster/3", false);
+        check("rediss+sentinel://a/mymaster", "rediss+sentinel://a/mymaster", false);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_repeating_it() {
+        for url in
+            ["", "http://:secret@host", "redis://:secret@", "redis+sentinel://:secret@a", "redis://h/secret"]
+        {
+            let error = url.parse::<Redis>().unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

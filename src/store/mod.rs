@@ -1,0 +1,99 @@
+//! The newest state of every asset, and how updates become it. Knows nothing of who is watching.
+//!
+//! Invariant: both stores keep the same rules (those of `fleet`), so they agree on every sequence of
+//! updates; and each change of a fleet has the next number of its counter.
+
+mod connect;
+mod memory;
+mod track;
+
+use std::sync::Arc;
+
+pub use connect::{InvalidRedisUrl, Link, Redis};
+pub use memory::MemoryStore;
+pub use track::{TrackPoint, TrackRule};
+
+use crate::fleet::{AssetId, AssetState, Epoch, FleetBatch, FleetId};
+
+/// Where the newest state lives. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// In this process, for one replica alone.
+    Memory(MemoryStore),
+}
+
+/// States of a fleet's assets at one moment, in the order of their last change.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The life of the counter that the numbers belong to.
+    pub epoch: Epoch,
+    /// Number of the fleet's newest change that is in here.
+    pub seq: u64,
+    /// The assets.
+    pub assets: Vec<Arc<AssetState>>,
+}
+
+/// What became of updates.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The ones that changed something, with their numbers. The Redis store has published them already
+    /// and leaves this empty.
+    pub fresh: Vec<FleetBatch>,
+    /// How many changed something.
+    pub fresh_count: u64,
+    /// How many were older than their asset's state.
+    pub stale_count: u64,
+    /// How many had been applied before.
+    pub duplicate_count: u64,
+}
+
+/// The store could not answer; it may later.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {}
+
+impl Store {
+    /// The newest state of all assets of a fleet; a fleet never heard of has none.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    #[expect(clippy::unused_async, reason = "the Redis store waits")]
+    pub async fn snapshot(&self, fleet: &FleetId) -> Result<Snapshot, StoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.snapshot(fleet)),
+        }
+    }
+
+    /// The assets that changed after number `seq` of `epoch`. `None` if the counter has begun anew since,
+    /// or has never been that far: then only a snapshot helps.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    #[expect(clippy::unused_async, reason = "the Redis store waits")]
+    pub async fn changed_since(
+        &self,
+        fleet: &FleetId,
+        epoch: Epoch,
+        seq: u64,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.changed_since(fleet, epoch, seq)),
+        }
+    }
+
+    /// The recent track of an asset from `from_ts_ms` on, newest last: at most the `limit` newest points.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    #[expect(clippy::unused_async, reason = "the Redis store waits")]
+    pub async fn history(
+        &self,
+        fleet: &FleetId,
+        asset: &AssetId,
+        from_ts_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<TrackPoint>, StoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.history(fleet, asset, from_ts_ms, limit)),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+// The page's end of the gateway worker.
+// Invariant: every message of the worker is handled here once and becomes store or signal changes.
+
+import type { FleetStore } from '../fleet/store';
+import * as view from '../view/state';
+import type { FromWorker, ToWorker } from './messages';
+
+export class GatewayLink {
+  readonly #worker: Worker;
+  readonly #store: FleetStore;
+  /** Called after rows changed. */
+  onRows: () => void = () => {};
+  onDetail: (message: Extract<FromWorker, { kind: 'detail' }>) => void = () => {};
+  onHistory: (message: Extract<FromWorker, { kind: 'history' }>) => void = () => {};
+  onResync: (reason: string) => void = () => {};
+
+  constructor(store: FleetStore) {
+    this.#store = store;
+    this.#worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
+    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#handle(data);
+  }
+
+  say(message: ToWorker): void {
+    this.#worker.postMessage(message);
+  }
+
+  #handle(message: FromWorker): void {
+    switch (message.kind) {
+      case 'rows':
+        this.#store.apply(message.delta, message.added, message.removed, performance.now());
+        return this.onRows();
+      case 'connection':
+        view.connection.value = message.state;
+        return;
+      case 'feed':
+        view.feed.value = message.feed;
+        return;
+      case 'rates':
+        view.rates.value = message.rates;
+        return;
+      case 'detail':
+        return this.onDetail(message);
+      case 'history':
+        return this.onHistory(message);
+      case 'fleets':
+        view.fleets.value = message.fleets;
+        return;
+      case 'resync':
+        return this.onResync(message.reason);
+      case 'interval':
+        view.intervalMs.value = message.intervalMs;
+        view.slowed.value = message.slowed;
+        return;
+      case 'expiring':
+        view.expiresAt.value = Date.now() + message.inMs;
+        return;
+    }
+  }
+}

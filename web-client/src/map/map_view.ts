@@ -1,0 +1,240 @@
+// The map: MapLibre below, the points and the overlay above, drawn from one camera.
+// Invariant: both canvases above are drawn with the camera that MapLibre shows at that moment, and
+// never more often than the pacer allows.
+
+import {
+  AttributionControl,
+  Map as MapLibre,
+  ScaleControl,
+  type StyleSpecification,
+  setWorkerUrl,
+} from 'maplibre-gl';
+import mapWorkerUrl from 'maplibre-gl/dist/maplibre-gl-worker.mjs?url';
+import type { FleetStore } from '../fleet/store';
+import type { MapPlace, ServerConfig } from '../view/state';
+import { aggregate, type Cell } from './grid';
+import { type Camera, camera, latOf, lonOf } from './mercator';
+import { Overlay, type OverlayScene } from './overlay';
+import { Pacer } from './pacer';
+import { PALETTES, pointColors, type Theme } from './palette';
+import { pick } from './pick';
+import { type PointStyle, PointsLayer } from './points';
+import { offlineStyle } from './style';
+
+setWorkerUrl(mapWorkerUrl);
+
+/** Below this zoom, and with this many assets, counts per cell stand in for crowded points. */
+const COUNTS_BELOW_ZOOM = 5;
+const COUNTS_FROM = 500;
+const ARROWS_FROM_ZOOM = 7.5;
+const LABELS_FROM_ZOOM = 10.5;
+const CELL_PX = 76;
+const REVEAL_ZOOM = 9;
+const CELLS_AGE_MAX_MS = 1_000;
+const REACH_PX = 14;
+
+export class MapView {
+  readonly map: MapLibre;
+  readonly scene: OverlayScene = {
+    cells: [],
+    selected: null,
+    hovered: null,
+    trail: [],
+    shape: null,
+    draft: { shape: null, points: [] },
+    labels: false,
+  };
+  grouping = true;
+  readonly #store: FleetStore;
+  readonly #points: PointsLayer;
+  readonly #overlay: Overlay;
+  readonly #pacer = new Pacer();
+  #theme: Theme = 'dark';
+  #sync: WebGLSync | null = null;
+  #camera: Camera;
+  #cells: Cell[] = [];
+  #cellsOf = '';
+  #cellsAt = 0;
+
+  constructor(
+    container: HTMLElement,
+    store: FleetStore,
+    place: MapPlace,
+    theme: Theme,
+    basemap: ServerConfig['basemap'],
+  ) {
+    this.#store = store;
+    this.#theme = theme;
+    this.map = new MapLibre({
+      container,
+      style: basemapStyle(theme, basemap),
+      center: [place.lon, place.lat],
+      zoom: place.zoom,
+      minZoom: worldZoom(container),
+      maxZoom: 18,
+      maxPitch: 0,
+      dragRotate: false,
+      pitchWithRotate: false,
+      touchPitch: false,
+      attributionControl: false,
+      fadeDuration: 150,
+    });
+    this.map.touchZoomRotate.disableRotation();
+    this.map.keyboard.disableRotation();
+    this.map.addControl(new AttributionControl({ compact: true }), 'bottom-right');
+    this.map.addControl(new ScaleControl({ maxWidth: 110 }), 'bottom-right');
+    const layer = (name: string) => {
+      const canvas = document.createElement('canvas');
+      canvas.className = name;
+      canvas.setAttribute('aria-hidden', 'true');
+      this.map.getCanvasContainer().append(canvas);
+      return canvas;
+    };
+    this.#points = new PointsLayer(layer('points'), store);
+    this.#overlay = new Overlay(layer('overlay'), store);
+    this.#camera = this.#look();
+    this.map.on('move', () => this.draw(performance.now()));
+    this.map.on('resize', () => {
+      this.map.setMinZoom(worldZoom(container));
+      this.draw(performance.now());
+    });
+    const frame = (now: number) => {
+      this.#frame(now);
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  }
+
+  get pointsWork(): boolean {
+    return this.#points.works;
+  }
+
+  get camera(): Camera {
+    return this.#camera;
+  }
+
+  get place(): MapPlace {
+    const { lng, lat } = this.map.getCenter();
+    return { lon: lng, lat, zoom: this.map.getZoom() };
+  }
+
+  invalidate(): void {
+    this.#pacer.invalidate();
+  }
+
+  setTheme(theme: Theme, basemap: ServerConfig['basemap']): void {
+    this.invalidate();
+    if (theme === this.#theme) return;
+    this.#theme = theme;
+    this.map.setStyle(basemapStyle(theme, basemap), { diff: true });
+  }
+
+  /** True where counts stand in for points. */
+  get counting(): boolean {
+    return (
+      this.grouping && this.map.getZoom() < COUNTS_BELOW_ZOOM && this.#store.alive > COUNTS_FROM
+    );
+  }
+
+  pickAt(x: number, y: number): number | null {
+    return pick(this.#store, this.#camera, x, y, REACH_PX, performance.now());
+  }
+
+  cellAt(x: number, y: number): Cell | null {
+    for (const cell of this.scene.cells) {
+      const dx = ((cell.x - this.#camera.x) | 0) * this.#camera.scale + this.#camera.width / 2 - x;
+      const dy = (cell.y - this.#camera.y) * this.#camera.scale + this.#camera.height / 2 - y;
+      if (Math.hypot(dx, dy) < 26) return cell;
+    }
+    return null;
+  }
+
+  lonLat(row: number): [number, number] {
+    const now = performance.now();
+    return [lonOf(this.#store.positionX(row, now)), latOf(this.#store.positionY(row, now))];
+  }
+
+  /** Brings an asset into view; keeps the zoom when it is close enough already. */
+  reveal(row: number): void {
+    const zoom = Math.max(this.map.getZoom(), REVEAL_ZOOM);
+    const camera = { center: this.lonLat(row), zoom };
+    if (zoom - this.map.getZoom() > 4 || reducedMotion()) this.map.jumpTo(camera);
+    else this.map.easeTo({ ...camera, duration: 450 });
+  }
+
+  draw(now: number): void {
+    this.#camera = this.#look();
+    const zoom = this.map.getZoom();
+    const counting = this.counting;
+    this.scene.cells = counting ? this.#count(zoom, now) : [];
+    this.scene.labels = zoom >= LABELS_FROM_ZOOM;
+    const colors = PALETTES[this.#theme];
+    const style: PointStyle = {
+      size: pointSize(zoom),
+      arrows: zoom >= ARROWS_FROM_ZOOM,
+      opacity: counting ? 0.55 : 1,
+      colors: pointColors(colors),
+    };
+    this.#points.draw(this.#camera, style, now);
+    this.#overlay.draw(this.#camera, colors, this.scene, now);
+    this.#pacer.started(now);
+    this.#sync ??= this.#points.fence();
+  }
+
+  #frame(now: number): void {
+    if (this.#sync && this.#points.finished(this.#sync)) {
+      this.#sync = null;
+      this.#pacer.finished(now);
+    } else if (!this.#sync && this.#pacer.waiting) {
+      this.#pacer.finished(now);
+    }
+    const pxPerMs = this.#store.fastest * this.#camera.scale;
+    if (this.#pacer.due(now, pxPerMs)) this.draw(now);
+  }
+
+  #look(): Camera {
+    const { lng, lat } = this.map.getCenter();
+    const box = this.map.getContainer();
+    return camera(lng, lat, this.map.getZoom(), box.clientWidth, box.clientHeight);
+  }
+
+  #count(zoom: number, now: number): Cell[] {
+    const cellsPerWorld = 2 ** Math.round(Math.log2((512 * 2 ** zoom) / CELL_PX));
+    // Panning redraws the same counts; they follow zoom and filters at once, and data at leisure.
+    const of = `${cellsPerWorld}:${this.#store.looks}`;
+    if (of !== this.#cellsOf || now - this.#cellsAt > CELLS_AGE_MAX_MS) {
+      this.#cellsOf = of;
+      this.#cellsAt = now;
+      this.#cells = aggregate(this.#store, cellsPerWorld, now);
+    }
+    return this.#cells;
+  }
+}
+
+export const reducedMotion = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches;
+
+function basemapStyle(theme: Theme, basemap: ServerConfig['basemap']): StyleSpecification | string {
+  if (basemap?.style) return basemap.style;
+  if (!basemap?.tiles) return offlineStyle(PALETTES[theme]);
+  return {
+    version: 8,
+    sources: {
+      tiles: {
+        type: 'raster',
+        tiles: [basemap.tiles],
+        tileSize: 256,
+        attribution: basemap.attribution ?? '',
+      },
+    },
+    layers: [{ id: 'tiles', type: 'raster', source: 'tiles' }],
+  };
+}
+
+/** One copy of the world fills the view, so that each asset is on screen at most once. */
+function worldZoom(container: HTMLElement): number {
+  return Math.max(0, Math.log2(Math.max(container.clientWidth, container.clientHeight, 1) / 512));
+}
+
+export function pointSize(zoom: number): number {
+  return Math.min(15, Math.max(3, 3 + (zoom - 2.5) * 1.25));
+}

@@ -1,0 +1,233 @@
+// The offline basemap as a MapLibre style, from the files that scripts/basemap.mjs builds.
+// Invariant: no URL of another host, and no glyph files: labels use the page's own font.
+
+import type { Feature, Position } from 'geojson';
+import type {
+  FilterSpecification,
+  LayerSpecification,
+  SourceSpecification,
+  StyleSpecification,
+} from 'maplibre-gl';
+import borders10 from './basemap-data/borders-10m.geojson?url';
+import borders50 from './basemap-data/borders-50m.geojson?url';
+import borders110 from './basemap-data/borders-110m.geojson?url';
+import cities from './basemap-data/cities.geojson?url';
+import countryLabels from './basemap-data/country-labels.geojson?url';
+import land10 from './basemap-data/land-10m.geojson?url';
+import land50 from './basemap-data/land-50m.geojson?url';
+import land110 from './basemap-data/land-110m.geojson?url';
+import states from './basemap-data/states.geojson?url';
+import towns from './basemap-data/towns.geojson?url';
+import water from './basemap-data/water.geojson?url';
+import type { MapColors } from './palette';
+
+const ATTRIBUTION = 'Natural Earth · GeoNames';
+/** Below this the 1:110M survey is enough, and is on screen at once. */
+const COARSE_ZOOM = 3;
+/** From here on the 1:10M survey replaces the 1:50M one; it is loaded only then. */
+const DETAIL_ZOOM = 6;
+const FONT = ['Inter Variable'];
+
+/** GeoJSON is cut into tiles in MapLibre's worker; beyond `maxzoom` it only magnifies. */
+function geojson(url: string, maxzoom: number, attribution?: string): SourceSpecification {
+  const data = new URL(url, document.baseURI).href;
+  return { type: 'geojson', data, maxzoom, tolerance: 0.3, buffer: 16, attribution };
+}
+
+export function offlineStyle(colors: MapColors): StyleSpecification {
+  return {
+    version: 8,
+    sources: {
+      grid: { type: 'geojson', data: graticule(), maxzoom: 5 },
+      land110: geojson(land110, 3, ATTRIBUTION),
+      borders110: geojson(borders110, 3),
+      land50: geojson(land50, 5),
+      borders50: geojson(borders50, 5),
+      land10: geojson(land10, 10),
+      borders10: geojson(borders10, 10),
+      water: geojson(water, 7),
+      states: geojson(states, 7),
+      countries: geojson(countryLabels, 4),
+      cities: geojson(cities, 7),
+      towns: geojson(towns, 9),
+    },
+    layers: [...surface(colors), ...lines(colors), ...labels(colors)],
+  };
+}
+
+const kind = (name: string): FilterSpecification => ['==', ['get', 'kind'], name];
+
+function surface(c: MapColors): LayerSpecification[] {
+  const middle = { minzoom: COARSE_ZOOM, maxzoom: DETAIL_ZOOM };
+  const fine = { minzoom: DETAIL_ZOOM };
+  return [
+    { id: 'sea', type: 'background', paint: { 'background-color': c.water } },
+    { id: 'grid', type: 'line', source: 'grid', paint: { 'line-color': c.grid }, maxzoom: 7 },
+    {
+      id: 'land110',
+      type: 'fill',
+      source: 'land110',
+      maxzoom: COARSE_ZOOM,
+      paint: { 'fill-color': c.land, 'fill-antialias': false },
+    },
+    {
+      id: 'land50',
+      type: 'fill',
+      source: 'land50',
+      ...middle,
+      paint: { 'fill-color': c.land, 'fill-antialias': false },
+    },
+    { id: 'land10', type: 'fill', source: 'land10', ...fine, paint: { 'fill-color': c.land } },
+    {
+      id: 'lakes',
+      type: 'fill',
+      source: 'water',
+      filter: kind('lake'),
+      minzoom: 2,
+      paint: { 'fill-color': c.water },
+    },
+  ];
+}
+
+function lines(c: MapColors): LayerSpecification[] {
+  const width = (from: number, to: number): never =>
+    ['interpolate', ['linear'], ['zoom'], 2, from, 8, to] as never;
+  return [
+    {
+      id: 'rivers',
+      type: 'line',
+      source: 'water',
+      filter: kind('river'),
+      minzoom: 3,
+      paint: { 'line-color': c.waterLine, 'line-width': width(0.5, 1.6) },
+    },
+    {
+      id: 'states',
+      type: 'line',
+      source: 'states',
+      minzoom: 3.5,
+      paint: { 'line-color': c.state, 'line-width': width(0.5, 1.2) },
+    },
+    ...(['borders110', 'borders50'] as const).flatMap((source): LayerSpecification[] => {
+      const zooms =
+        source === 'borders110'
+          ? { maxzoom: COARSE_ZOOM }
+          : { minzoom: COARSE_ZOOM, maxzoom: DETAIL_ZOOM };
+      return [
+        {
+          id: `coast-${source}`,
+          type: 'line',
+          source,
+          filter: kind('coast'),
+          ...zooms,
+          paint: { 'line-color': c.coast, 'line-width': width(0.5, 1) },
+        },
+        {
+          id: source,
+          type: 'line',
+          source,
+          filter: kind('border'),
+          ...zooms,
+          paint: { 'line-color': c.border, 'line-width': width(0.5, 1.4) },
+        },
+      ];
+    }),
+    {
+      id: 'borders10',
+      type: 'line',
+      source: 'borders10',
+      minzoom: DETAIL_ZOOM,
+      paint: { 'line-color': c.border, 'line-width': width(0.6, 1.8) },
+    },
+  ];
+}
+
+function labels(c: MapColors): LayerSpecification[] {
+  const halo = { 'text-halo-color': c.halo, 'text-halo-width': 1.2 };
+  return [
+    {
+      id: 'towns',
+      type: 'symbol',
+      source: 'towns',
+      minzoom: 8.6,
+      layout: {
+        'text-field': ['get', 'name'],
+        'text-font': FONT,
+        'text-size': ['interpolate', ['linear'], ['zoom'], 8, 10, 13, 13],
+        'symbol-sort-key': ['-', ['get', 'pop']],
+        'text-padding': 6,
+      },
+      paint: { 'text-color': c.country, ...halo },
+    },
+    {
+      id: 'city-dots',
+      type: 'circle',
+      source: 'cities',
+      minzoom: 3.4,
+      maxzoom: 8,
+      filter: ['<=', ['get', 'zoom'], ['zoom']],
+      paint: { 'circle-radius': 1.6, 'circle-color': c.cityDot },
+    },
+    {
+      id: 'cities',
+      type: 'symbol',
+      source: 'cities',
+      minzoom: 3,
+      filter: ['<=', ['get', 'zoom'], ['zoom']],
+      layout: {
+        'text-field': ['get', 'name'],
+        'text-font': FONT,
+        'text-size': [
+          'interpolate',
+          ['linear'],
+          ['zoom'],
+          3,
+          ['case', ['>', ['get', 'pop'], 5e6], 11, 10],
+          10,
+          ['case', ['>', ['get', 'pop'], 1e6], 18, ['>', ['get', 'pop'], 2e5], 15, 12],
+        ],
+        'symbol-sort-key': ['-', ['get', 'pop']],
+        'text-variable-anchor': ['left', 'right', 'top', 'bottom'],
+        'text-radial-offset': 0.45,
+        'text-padding': 4,
+      },
+      paint: { 'text-color': c.city, ...halo },
+    },
+    {
+      id: 'countries',
+      type: 'symbol',
+      source: 'countries',
+      minzoom: 1.6,
+      maxzoom: 7,
+      filter: ['<=', ['get', 'rank'], ['step', ['zoom'], 1, 2.2, 2, 3.2, 3, 4.2, 4, 5.2, 5]],
+      layout: {
+        'text-field': ['get', 'name'],
+        'text-font': FONT,
+        'text-size': ['interpolate', ['linear'], ['zoom'], 2, 10, 6, 15],
+        'text-letter-spacing': 0.08,
+        'text-max-width': 7,
+        'symbol-sort-key': ['-', ['get', 'area']],
+        'text-padding': 4,
+      },
+      paint: { 'text-color': c.country, ...halo },
+    },
+  ];
+}
+
+/** Meridians and parallels every 10°: an ocean with nothing on it still tells where it is. */
+function graticule(): Feature {
+  const coordinates: Position[][] = [];
+  for (let lon = -180; lon < 180; lon += 10) {
+    coordinates.push([
+      [lon, -85],
+      [lon, 85],
+    ]);
+  }
+  for (let lat = -80; lat <= 80; lat += 10) {
+    coordinates.push([
+      [-180, lat],
+      [180, lat],
+    ]);
+  }
+  return { type: 'Feature', properties: {}, geometry: { type: 'MultiLineString', coordinates } };
+}
