@@ -182,8 +182,8 @@ impl EventLoop {
                 self.tallies.iter_mut().for_each(|tally| drop(tally.take()));
                 reply.send(()).ok();
             }
-            Command::Take { reply } => drop(reply.send(self.tallies.each_mut().map(Tally::take)).ok()),
-            Command::Behind { reply } => {
+            Command::Take { reply } => drop(reply.send(self.tallies.each_mut().map(Tally::take))),
+            Command::Behind { reply } => drop(reply.send(self.behind()).ok()),
                 reply.send(self.behind()).ok();
             }
             Command::Hurry { reply } => {
