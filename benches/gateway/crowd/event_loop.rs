@@ -183,7 +183,7 @@ impl EventLoop {
                 reply.send(()).ok();
             }
             Command::Take { reply } => drop(reply.send(self.tallies.each_mut().map(Tally::take))),
-            Command::Behind { reply } => drop(reply.send(self.behind()).ok()),
+            Command::Behind { reply } => {
                 reply.send(self.behind()).ok();
             }
             Command::Hurry { reply } => {
