@@ -7,10 +7,18 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module opens with what it owns and must not know.
 
+mod backoff;
+
+pub mod app;
+pub mod cli;
 pub mod cluster;
+pub mod config;
 pub mod feed;
 pub mod fleet;
+pub mod http;
 pub mod observe;
 pub mod region;
+pub mod shutdown;
+pub mod source;
 pub mod store;
 pub mod values;

@@ -21,6 +21,7 @@ use super::{
     subscriber::Settings,
     subscriptions::{Channel, Shared},
 };
+use crate::store::Redis;
 
 /// SUBSCRIBE and UNSUBSCRIBE commands that wait for their confirmations at the same time.
 const COMMANDS_IN_FLIGHT_MAX: usize = 4;
@@ -66,8 +67,6 @@ pub(super) enum Input {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
-    #[error("no Redis address is configured")]
-    NoClient,
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
     #[error(transparent)]
@@ -75,8 +74,8 @@ pub(super) enum DialError {
 }
 
 impl Connection {
-    pub(super) async fn dial(client: redis::Client, patterns: Vec<String>) -> Result<Self, DialError> {
-        let mut pubsub: PubSub = client.get_async_pubsub().await?;
+    pub(super) async fn dial(redis: &Redis, patterns: Vec<String>) -> Result<Self, DialError> {
+        let mut pubsub: PubSub = redis.client().await?.get_async_pubsub().await?;
         if !patterns.is_empty() {
             pubsub.psubscribe(&patterns).await?;
         }

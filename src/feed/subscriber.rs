@@ -13,8 +13,8 @@
 //! # use std::time::Duration;
 //! # use fleetcast::feed::subscriber::{self, Event, Settings, Subscriber};
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let clients = vec![redis::Client::open("redis://127.0.0.1/")?];
-//! let mut subscriber = Subscriber::new(clients, Settings::default(), Default::default());
+//! let redis = "redis://127.0.0.1/".parse()?;
+//! let mut subscriber = Subscriber::new(redis, Settings::default(), Default::default());
 //! let subscriptions = subscriber.subscriptions(); // Cheap to clone, usable from any task.
 //! tokio::spawn(async move {
 //!     loop {
@@ -45,11 +45,11 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    backoff::Backoff,
     connection::{Connection, DialError, Input},
     interest::{Change, Command},
     subscriptions::{Channel, Shared, Subscriptions},
 };
+use crate::{backoff::Backoff, store::Redis};
 
 /// Times and fixed subscriptions of one connection.
 #[derive(Debug, Clone)]
@@ -114,8 +114,7 @@ pub enum Event {
 /// The connection. Pull its events with [`Self::next`]; dropping it closes the connection.
 pub struct Subscriber {
     shared: Arc<Shared>,
-    clients: Vec<redis::Client>,
-    attempts: usize,
+    redis: Redis,
     settings: Settings,
     backoff: Backoff,
     gauges: Gauges,
@@ -131,13 +130,12 @@ enum Link {
 }
 
 impl Subscriber {
-    /// A connection to one of `clients` (tried in turn), not dialed before the first [`Self::next`].
+    /// A connection to a server of `redis`, not dialed before the first [`Self::next`].
     #[must_use]
-    pub fn new(clients: Vec<redis::Client>, settings: Settings, gauges: Gauges) -> Self {
+    pub fn new(redis: Redis, settings: Settings, gauges: Gauges) -> Self {
         Self {
             shared: Subscriptions::new(settings.linger).0,
-            clients,
-            attempts: 0,
+            redis,
             backoff: Backoff::new(settings.backoff_min, settings.backoff_max),
             settings,
             gauges,
@@ -178,12 +176,10 @@ impl Subscriber {
     }
 
     fn dial(&mut self) {
-        let client = self.clients.get(self.attempts % self.clients.len().max(1)).cloned();
-        self.attempts += 1;
+        let redis = self.redis.clone();
         let (patterns, limit) = (self.settings.patterns.clone(), self.settings.connect_timeout);
         let dialing = async move {
-            let dialing = Connection::dial(client.ok_or(DialError::NoClient)?, patterns);
-            timeout(limit, dialing).await.unwrap_or(Err(DialError::Timeout(limit)))
+            timeout(limit, Connection::dial(&redis, patterns)).await.unwrap_or(Err(DialError::Timeout(limit)))
         };
         self.link = Link::Dialing(dialing.boxed());
     }
@@ -196,13 +192,13 @@ impl Subscriber {
 
     fn failed(&mut self, error: &DialError) {
         let wait = self.backoff.next_wait(rand::random());
-        tracing::warn!(%error, retry_in_ms = wait.as_millis(), "redis subscriptions: can not connect");
+        tracing::warn!(redis = %self.redis, %error, retry_in_ms = wait.as_millis(), "can not subscribe");
         self.link = Link::Down { retry_at: Instant::now() + wait };
     }
 
     fn lost(&mut self, why: &str) {
         let wait = self.backoff.next_wait(rand::random());
-        tracing::warn!(why, retry_in_ms = wait.as_millis(), "redis subscriptions: connection lost");
+        tracing::warn!(redis = %self.redis, why, retry_in_ms = wait.as_millis(), "subscriptions lost");
         self.link = Link::Down { retry_at: Instant::now() + wait };
         self.shared.interest().disconnected();
         self.shared.is_up.store(false, Ordering::Release);
@@ -247,7 +243,7 @@ impl Subscriber {
 
     fn tell_if_restored(&mut self) {
         if self.shared.interest().is_restored() && !self.shared.is_up.swap(true, Ordering::AcqRel) {
-            tracing::info!("redis subscriptions: connected");
+            tracing::info!(redis = %self.redis, "subscriptions are up");
             self.backoff.reset();
             self.events.push_back(Event::Restored);
         }

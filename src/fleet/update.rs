@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{AssetId, FleetId};
 
 /// Degrees, WGS 84.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Position {
     /// Degrees north, -90 to 90.
     pub lat: f64,

@@ -6,6 +6,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::{
+    log_writer::LogCollector,
+    memory::{MemoryClasses, MemoryCollector},
+    process::ProcessCollector,
+    seconds::Seconds,
+};
+
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ty as $name:literal,)*) => {
         /// All metrics, cheap to update from anywhere.
@@ -18,13 +25,31 @@ macro_rules! metrics {
             /// Registers every metric under the prefix `fleetcast`.
             pub fn register(&self, registry: &mut Registry) {
                 let registry = registry.sub_registry_with_prefix("fleetcast");
-                $(registry.register($name, concat!($($help),+).trim(), self.$field.clone());)*
+                $(registry.register($name, concat!($($help),+).trim().trim_end_matches('.'), self.$field.clone());)*
             }
         }
     };
 }
 
+/// Everything that `/metrics` shows: the metrics of the parts, the process and its memory.
+#[must_use]
+pub fn registry(metrics: &Metrics, memory: &MemoryClasses) -> Registry {
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let process = registry.sub_registry_with_prefix("fleetcast");
+    process.register_collector(Box::new(ProcessCollector));
+    process.register_collector(Box::new(LogCollector));
+    process.register_collector(Box::new(MemoryCollector(memory.clone())));
+    registry
+}
+
 metrics! {
+    /// Whether `/readyz` answers 200.
+    ready: Gauge as "ready",
+    /// Age of a worker's current turn, sampled on every worker: how long ready sockets and timers wait.
+    runtime_lag: Seconds as "runtime_lag_seconds",
+    /// From posting a task to its first poll.
+    runtime_schedule_delay: Seconds as "runtime_schedule_delay_seconds",
     /// Updates received from the source or the feed.
     updates_received: Counter as "updates_received",
     /// Updates that became the newest state.

@@ -20,9 +20,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// vanished without a goodbye is noticed by nothing else.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A Redis address: `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, several of them
-/// separated by commas for Redis Cluster, or
-/// `redis+sentinel://[user:password@]host[:port][,host[:port]…]/<primary's name>[/db]`.
+/// A Redis address.
+///
+/// `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, several of them separated by commas
+/// for Redis Cluster, or `redis+sentinel://[user:password@]host[:port][,host[:port]…]/<primary's name>[/db]`.
 #[derive(Clone)]
 pub struct Redis {
     shown: Arc<str>,
@@ -52,13 +53,14 @@ impl Redis {
     /// The server is away, or refuses.
     pub async fn connect(&self) -> RedisResult<Link> {
         if let Topology::Cluster { cluster, .. } = &*self.topology {
-            return cluster.get_async_connection().await.map(Link::Cluster);
+            return cluster.get_async_connection().await.map(|link| Link::new(Route::Cluster(link)));
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let client = self.client().await?;
-        client.get_multiplexed_async_connection_with_config(&config).await.map(Link::Single)
+        let link = client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Link::new(Route::Single(link)))
     }
 
     /// A client of one server that takes commands and publishes: the server itself, the primary that
@@ -194,27 +196,44 @@ impl fmt::Debug for Redis {
 
 /// A connection for commands; clones share it.
 #[derive(Clone)]
-pub enum Link {
-    /// To one server.
+pub struct Link {
+    route: Route,
+    /// Tells connections apart.
+    identity: Arc<()>,
+}
+
+#[derive(Clone)]
+enum Route {
     Single(MultiplexedConnection),
-    /// To every node of a cluster; commands go where their key is.
     Cluster(ClusterConnection),
+}
+
+impl Link {
+    fn new(route: Route) -> Self {
+        Self { route, identity: Arc::new(()) }
+    }
+
+    /// Whether the two share a connection.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.identity, &other.identity)
+    }
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Single(_) => "Link::Single",
-            Self::Cluster(_) => "Link::Cluster",
+        f.write_str(match self.route {
+            Route::Single(_) => "Link to a server",
+            Route::Cluster(_) => "Link to a cluster",
         })
     }
 }
 
 impl ConnectionLike for Link {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Single(link) => link.req_packed_command(cmd),
-            Self::Cluster(link) => link.req_packed_command(cmd),
+        match &mut self.route {
+            Route::Single(link) => link.req_packed_command(cmd),
+            Route::Cluster(link) => link.req_packed_command(cmd),
         }
     }
 
@@ -224,16 +243,16 @@ impl ConnectionLike for Link {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Single(link) => link.req_packed_commands(cmd, offset, count),
-            Self::Cluster(link) => link.req_packed_commands(cmd, offset, count),
+        match &mut self.route {
+            Route::Single(link) => link.req_packed_commands(cmd, offset, count),
+            Route::Cluster(link) => link.req_packed_commands(cmd, offset, count),
         }
     }
 
     fn get_db(&self) -> i64 {
-        match self {
-            Self::Single(link) => link.get_db(),
-            Self::Cluster(link) => link.get_db(),
+        match &self.route {
+            Route::Single(link) => link.get_db(),
+            Route::Cluster(link) => link.get_db(),
         }
     }
 }

@@ -5,13 +5,17 @@
 
 mod connect;
 mod memory;
+mod redis;
 mod track;
+mod writer;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use connect::{InvalidRedisUrl, Link, Redis};
 pub use memory::MemoryStore;
+pub use redis::{RedisStore, RedisWriter, legacy_channel, updates_channel};
 pub use track::{TrackPoint, TrackRule};
+pub use writer::{MemoryWriter, Step, Writer};
 
 use crate::fleet::{AssetId, AssetState, Epoch, FleetBatch, FleetId};
 
@@ -20,6 +24,8 @@ use crate::fleet::{AssetId, AssetState, Epoch, FleetBatch, FleetId};
 pub enum Store {
     /// In this process, for one replica alone.
     Memory(MemoryStore),
+    /// In Redis, shared by all replicas.
+    Redis(RedisStore),
 }
 
 /// States of a fleet's assets at one moment, in the order of their last change.
@@ -47,19 +53,47 @@ pub struct Applied {
     pub duplicate_count: u64,
 }
 
+impl Applied {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.fresh.extend(other.fresh);
+        self.fresh_count += other.fresh_count;
+        self.stale_count += other.stale_count;
+        self.duplicate_count += other.duplicate_count;
+    }
+}
+
 /// The store could not answer; it may later.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {}
+pub enum StoreError {
+    /// Redis refuses, or can not be reached.
+    #[error("redis: {0}")]
+    Redis(#[from] ::redis::RedisError),
+    /// Redis is silent.
+    #[error("redis: no answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// Redis answers what no script of ours answers.
+    #[error("redis: {0}")]
+    Unexpected(String),
+}
 
 impl Store {
+    /// A writer of its own, with a connection of its own.
+    #[must_use]
+    pub fn writer(&self) -> Writer {
+        match self {
+            Self::Memory(store) => Writer::Memory(MemoryWriter::new(store.clone())),
+            Self::Redis(store) => Writer::Redis(Box::new(RedisWriter::new(store.clone()))),
+        }
+    }
+
     /// The newest state of all assets of a fleet; a fleet never heard of has none.
     ///
     /// # Errors
     /// The store does not answer.
-    #[expect(clippy::unused_async, reason = "the Redis store waits")]
     pub async fn snapshot(&self, fleet: &FleetId) -> Result<Snapshot, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.snapshot(fleet)),
+            Self::Redis(store) => store.snapshot(fleet).await,
         }
     }
 
@@ -68,7 +102,6 @@ impl Store {
     ///
     /// # Errors
     /// The store does not answer.
-    #[expect(clippy::unused_async, reason = "the Redis store waits")]
     pub async fn changed_since(
         &self,
         fleet: &FleetId,
@@ -77,6 +110,7 @@ impl Store {
     ) -> Result<Option<Snapshot>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.changed_since(fleet, epoch, seq)),
+            Self::Redis(store) => store.changed_since(fleet, epoch, seq).await,
         }
     }
 
@@ -84,7 +118,6 @@ impl Store {
     ///
     /// # Errors
     /// The store does not answer.
-    #[expect(clippy::unused_async, reason = "the Redis store waits")]
     pub async fn history(
         &self,
         fleet: &FleetId,
@@ -94,6 +127,7 @@ impl Store {
     ) -> Result<Vec<TrackPoint>, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.history(fleet, asset, from_ts_ms, limit)),
+            Self::Redis(store) => store.history(fleet, asset, from_ts_ms, limit).await,
         }
     }
 }

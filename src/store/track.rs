@@ -3,12 +3,12 @@
 //! Invariant: whether an update adds a point depends on two event times alone, so every replica and
 //! every store thins alike, whatever was restarted in between.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::fleet::Position;
 
 /// Where an asset was at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TrackPoint {
     /// Event time, epoch milliseconds.
     #[serde(rename = "ts")]

@@ -8,5 +8,10 @@
 /// What the tests start and stop: gateways, Redis, faults, Node scripts.
 mod support;
 
+/// Updates of watched fleets through Redis, in churn and outages.
+mod feed;
 /// The harness itself does what its users rely on.
 mod harness;
+
+/// The Redis store: what it writes, publishes and survives.
+mod store;

@@ -46,10 +46,11 @@ function write(name, features) {
 function countries(scale, digits) {
   const atlas = topology(`world-atlas/countries-${scale}.json`);
   const all = feature(atlas, atlas.objects.countries).features;
-  // Country by country: the atlas's merged land is not cut at 180° and would smear across the map.
-  const polygons = all.flatMap(({ geometry }) =>
-    geometry.type === 'MultiPolygon' ? geometry.coordinates : [geometry.coordinates],
-  );
+  const polygons = all
+    .flatMap(({ geometry }) =>
+      geometry.type === 'MultiPolygon' ? geometry.coordinates : [geometry.coordinates],
+    )
+    .map((rings) => rings.map(unwrapped));
   const fills = polygons.map((coordinates) => shape({ type: 'Polygon', coordinates }, {}, digits));
   write(
     `land-${scale}`,
@@ -66,12 +67,34 @@ function countries(scale, digits) {
   return all;
 }
 
+/**
+ * A ring that crosses 180° would smear across the whole map. Continued beyond 180 it stays in one
+ * piece, and MapLibre draws the part beyond on the other side.
+ */
+function unwrapped(ring) {
+  let turns = 0;
+  const straight = ring.map(([lon, lat], i) => {
+    const step = i === 0 ? 0 : lon - ring[i - 1][0];
+    if (step > 180) turns -= 1;
+    else if (step < -180) turns += 1;
+    return [lon + turns * 360, lat];
+  });
+  if (turns === 0) return straight;
+  // Antarctica goes around the pole, and closes along the edge of the map instead.
+  return ring.flatMap((point, i) => {
+    const last = ring[i - 1];
+    const jumps = last && Math.abs(point[0] - last[0]) > 180;
+    return jumps ? [[last[0], -89], [point[0], -89], point] : [point];
+  });
+}
+
 function withoutWorldEdge(line) {
   const atEdge = ([lon, lat]) => Math.abs(lon) > 179.99 || lat < -89.9;
   const pieces = [[]];
   for (const point of line) {
-    if (atEdge(point)) pieces.push([]);
-    else pieces.at(-1).push(point);
+    const last = pieces.at(-1).at(-1);
+    if (atEdge(point) || (last && Math.abs(point[0] - last[0]) > 180)) pieces.push([]);
+    if (!atEdge(point)) pieces.at(-1).push(point);
   }
   return pieces.filter((piece) => piece.length > 1);
 }

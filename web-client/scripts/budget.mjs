@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 
-const BUDGET_KB = 500;
+const BUDGET_KB = 450;
 const assets = join(dirname(fileURLToPath(import.meta.url)), '..', 'dist', 'assets');
 
 let total = 0;

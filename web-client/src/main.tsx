@@ -8,25 +8,22 @@ import { App } from './app';
 import { MapView } from './map/map_view';
 import { Shell } from './panel/shell';
 import { loadConfig } from './view/config';
+import { listenToKeys } from './view/keys';
+import { keepView, restoreView, takeToken } from './view/persist';
 import * as view from './view/state';
 import { activeTheme, followTheme } from './view/theme';
 
+restoreView();
 const app = new App();
-const root = document.getElementById('app') as HTMLElement;
-render(<Shell app={app} />, root);
+render(<Shell app={app} />, document.getElementById('app') as HTMLElement);
+listenToKeys(app);
 
 // The socket does not wait for the configuration, nor the map for the socket.
-app.link.say({
-  kind: 'connect',
-  url: new URL('.', location.href).href,
-  token: null,
-  scope: view.scope.peek(),
-  intervalMs: view.intervalMs.peek(),
-});
-void loadConfig();
-
-const place = view.place.peek() ?? { lon: 12, lat: 30, zoom: 1.5 };
+app.connect(takeToken());
+keepView();
 const container = document.getElementById('map') as HTMLElement;
-const map = new MapView(container, app.store, place, activeTheme.peek(), null);
+const start = view.place.peek() ?? { lon: 12, lat: 30, zoom: 1.5 };
+const map = new MapView(container, app.store, start, activeTheme.peek());
 app.attachMap(map);
-followTheme((theme) => map.setTheme(theme, view.config.peek().basemap));
+followTheme((theme) => map.setTheme(theme, view.config.value.basemap));
+void loadConfig();

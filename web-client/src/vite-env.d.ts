@@ -3,3 +3,7 @@ declare module '*.geojson?url' {
   const url: string;
   export default url;
 }
+declare module 'virtual:map-worker-url' {
+  const url: string;
+  export default url;
+}

@@ -139,6 +139,14 @@ export class Fleetcast {
     return this.socket.timeout(timeout).emitWithAck(event, body) as Promise<T>;
   }
 
+  /** As `request`, but calls back at once, with null when no acknowledgement comes in time. */
+  ask<T>(event: string, body: object, answer: (ack: T | null) => void): void {
+    const timeout = this.#options.ackTimeoutMs ?? ACK_TIMEOUT_MS;
+    this.socket
+      .timeout(timeout)
+      .emit(event, body, (error: Error | null, ack: T) => answer(error ? null : ack));
+  }
+
   /** After `refused`: asks for a token again and connects. */
   retry(): void {
     this.#setState({ kind: 'connecting' });
@@ -160,7 +168,7 @@ export class Fleetcast {
 
   #open<T extends Subscription>(subscription: T): T {
     this.#subscriptions.add(subscription);
-    if (this.socket.connected) void subscription.ask();
+    if (this.socket.connected) subscription.ask();
     return subscription;
   }
 
@@ -224,7 +232,7 @@ export class Fleetcast {
       });
     socket.io.engine.once('upgrade', say);
     say();
-    for (const subscription of this.#subscriptions) void subscription.ask();
+    for (const subscription of this.#subscriptions) subscription.ask();
   }
 
   #failed(error: Error): void {
@@ -270,29 +278,31 @@ export abstract class Subscription extends AssetSet {
   protected abstract body(): { event: string; body: object };
 
   /** @internal */
-  async ask(delayMs = RETRY_MIN_MS): Promise<void> {
+  ask(delayMs = RETRY_MIN_MS): void {
     const ask = ++this.#asks;
     clearTimeout(this.#retry);
     const { event, body } = this.body();
-    let answer: SubscribeAck;
-    try {
-      answer = await this.client.request<SubscribeAck>(event, body);
-    } catch {
-      answer = { ok: false, error: { code: 'unavailable', message: 'no answer from the gateway' } };
-    }
-    // A newer ask, or the end of this one, makes the answer meaningless.
-    if (ask !== this.#asks) return;
-    if (answer.ok) {
+    // A callback and not a promise: the snapshot may be in the same network read as the
+    // acknowledgement, and would then be handled before a promise's continuation.
+    this.client.ask<SubscribeAck>(event, body, (answer) => {
+      // A newer ask, or the end of this one, makes the answer meaningless.
+      if (ask === this.#asks) this.#answered(answer, delayMs);
+    });
+  }
+
+  #answered(answer: SubscribeAck | null, delayMs: number): void {
+    if (answer?.ok) {
       // A region asked for twice on one connection has moved: only the difference travels.
       if (this.#acknowledged || answer.resumed) this.expectDifference();
       else this.expectSnapshot();
       this.#acknowledged = true;
       return;
     }
-    this.setState({ kind: 'failed', error: answer.error });
-    if (answer.error.code !== 'unavailable' || !this.client.socket.connected) return;
+    const error = answer?.error ?? { code: 'unavailable', message: 'no answer from the gateway' };
+    this.setState({ kind: 'failed', error });
+    if (error.code !== 'unavailable' || !this.client.socket.connected) return;
     this.#retry = setTimeout(
-      () => void this.ask(Math.min(delayMs * 2, RETRY_MAX_MS)),
+      () => this.ask(Math.min(delayMs * 2, RETRY_MAX_MS)),
       delayMs * (0.5 + Math.random() / 2),
     );
   }
@@ -362,7 +372,7 @@ export class RegionSubscription extends Subscription {
   move(shape: Shape, options: Partial<RegionOptions> = {}): void {
     this.#shape = shape;
     this.#options = { ...this.#options, ...options };
-    if (this.client.socket.connected) void this.ask();
+    if (this.client.socket.connected) this.ask();
   }
 
   unsubscribe(): void {

@@ -34,6 +34,8 @@ export interface Summary {
 export const ALERT_TEMPERATURE = 1;
 export const ALERT_FUEL = 2;
 export const ALERT_SILENT = 4;
+/** The source itself reports an alarm. */
+export const ALERT_SOURCE = 8;
 
 export const ALL_STATES = 0b1111;
 
@@ -80,6 +82,11 @@ export function refresh(
       (criteria.assetKind === '' || store.assetKind[row] === kind);
     const shown =
       found && (criteria.states & (1 << state)) !== 0 && (!criteria.alertsOnly || alerts !== 0);
+    if (alerts !== 0 && store.alerts[row] === 0) {
+      // Silence began with the last report, long before it became an alert.
+      const silent = alerts === ALERT_SILENT;
+      store.alertSince[row] = silent ? store.ts[row]! + limits.silentAfterMs : nowEpochMs;
+    }
     store.alerts[row] = alerts;
     store.setLook(row, state, alerts !== 0, !shown);
     summary.total += 1;
@@ -104,6 +111,17 @@ function alertsOf(store: FleetStore, row: number, ageMs: number, limits: Thresho
   // Comparisons with NaN are false: what an asset does not report cannot alarm.
   if (store.temperatureC[row]! > limits.temperatureMaxC) alerts |= ALERT_TEMPERATURE;
   if (store.fuelPct[row]! < limits.fuelMinPct) alerts |= ALERT_FUEL;
+  if (store.alarm[row] !== 0) alerts |= ALERT_SOURCE;
   if (ageMs > limits.silentAfterMs) alerts |= ALERT_SILENT;
   return alerts;
+}
+
+/** Rows with alerts, the newest first, at most `max` of them. */
+export function alertRows(store: FleetStore, max: number): number[] {
+  const rows: number[] = [];
+  for (let row = 0; row < store.size; row++) {
+    if (store.isAlive(row) && store.alerts[row] !== 0) rows.push(row);
+  }
+  rows.sort((a, b) => store.alertSince[b]! - store.alertSince[a]! || a - b);
+  return rows.slice(0, max);
 }

@@ -68,7 +68,12 @@ export class FleetStore {
   fuelPct: Float32Array;
   headingDeg: Int16Array;
   state: Uint8Array;
+  /** The source's own alarm, as an index into `alarmNames`; 0 is none. */
+  alarm: Uint8Array;
+  alarmNames: string[] = [''];
   alerts: Uint8Array;
+  /** Epoch ms since when the alerts of a row hold without a break. */
+  alertSince: Float64Array;
   fleet: Uint16Array;
   assetKind: Uint8Array;
   readonly id: string[] = [];
@@ -91,7 +96,9 @@ export class FleetStore {
     this.fuelPct = new Float32Array(capacity);
     this.headingDeg = new Int16Array(capacity);
     this.state = new Uint8Array(capacity);
+    this.alarm = new Uint8Array(capacity);
     this.alerts = new Uint8Array(capacity);
+    this.alertSince = new Float64Array(capacity);
     this.fleet = new Uint16Array(capacity);
     this.assetKind = new Uint8Array(capacity);
   }
@@ -222,6 +229,7 @@ export class FleetStore {
       this.temperatureC[row] = delta.temperatureC[i]!;
       this.fuelPct[row] = delta.fuelPct[i]!;
       this.headingDeg[row] = heading;
+      this.alarm[row] = delta.alarm[i]!;
       const look = words[base + LOOK]! & ((1 << LOOK_HEADING_SHIFT) - 1);
       words[base + LOOK] = look | ((heading < 0 ? NO_HEADING : heading) << LOOK_HEADING_SHIFT);
     }
@@ -242,7 +250,9 @@ export class FleetStore {
     this.fuelPct = grown(this.fuelPct, new Float32Array(capacity));
     this.headingDeg = grown(this.headingDeg, new Int16Array(capacity));
     this.state = grown(this.state, new Uint8Array(capacity));
+    this.alarm = grown(this.alarm, new Uint8Array(capacity));
     this.alerts = grown(this.alerts, new Uint8Array(capacity));
+    this.alertSince = grown(this.alertSince, new Float64Array(capacity));
     this.fleet = grown(this.fleet, new Uint16Array(capacity));
     this.assetKind = grown(this.assetKind, new Uint8Array(capacity));
   }

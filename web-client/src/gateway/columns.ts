@@ -3,14 +3,18 @@
 
 import { type Asset, type AssetRef, assetKey } from 'fleetcast-client';
 import { fixedX, fixedY } from '../map/mercator';
-import { heading, number, text } from './fields';
+import { alarm, heading, number, text } from './fields';
 import type { Added, Delta } from './messages';
 
 export interface Packed {
   delta: Delta;
   added: Added;
   removed: Uint32Array;
+  /** Every alarm name so far, by index. */
+  alarms: string[];
 }
+
+const ALARMS_MAX = 250;
 
 export class Columns {
   readonly #rows = new Map<string, number>();
@@ -19,6 +23,7 @@ export class Columns {
   #changed = new Set<number>();
   #added = new Set<number>();
   #removed: number[] = [];
+  readonly #alarms = [''];
 
   get size(): number {
     return this.#rows.size;
@@ -69,6 +74,7 @@ export class Columns {
       delta: this.#delta(),
       added: this.#names(),
       removed: Uint32Array.from(this.#removed),
+      alarms: this.#alarms,
     };
     this.#free.push(...this.#removed);
     this.#changed = new Set();
@@ -88,6 +94,7 @@ export class Columns {
       temperatureC: new Float32Array(n),
       fuelPct: new Float32Array(n),
       headingDeg: new Int16Array(n),
+      alarm: new Uint8Array(n),
     };
     let i = 0;
     for (const row of this.#changed) {
@@ -100,9 +107,18 @@ export class Columns {
       delta.temperatureC[i] = number(asset.data, 'temperatureC');
       delta.fuelPct[i] = number(asset.data, 'fuelPct');
       delta.headingDeg[i] = heading(asset.data);
+      delta.alarm[i] = this.#alarmIndex(alarm(asset.data));
       i += 1;
     }
     return delta;
+  }
+
+  #alarmIndex(name: string): number {
+    const known = this.#alarms.indexOf(name);
+    if (known >= 0) return known;
+    // A source that puts free text into its alarms still gets one, if not by name.
+    if (this.#alarms.length > ALARMS_MAX) return ALARMS_MAX;
+    return this.#alarms.push(name) - 1;
   }
 
   #names(): Added {

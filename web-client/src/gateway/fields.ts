@@ -30,6 +30,13 @@ export function heading(data: Data): number {
   return -1;
 }
 
+/** What the source itself calls an alarm: its name, or '' for none. */
+export function alarm(data: Data): string {
+  const value = data.alarm;
+  if (typeof value === 'string') return value;
+  return value === true ? 'alarm' : '';
+}
+
 export function text(data: Data, field: 'name' | 'kind'): string {
   for (const name of NAMES[field]) {
     const value = data[name];
@@ -39,4 +46,7 @@ export function text(data: Data, field: 'name' | 'kind'): string {
 }
 
 /** The names that the detail panel shows by other means, so it need not repeat them. */
-export const KNOWN_FIELDS: ReadonlySet<string> = new Set(Object.values(NAMES).flat());
+export const KNOWN_FIELDS: ReadonlySet<string> = new Set<string>([
+  ...Object.values(NAMES).flat(),
+  ...['assetId', 'fleetId', 'id', 'fleet', 'ts', 'lat', 'lon', 'alarm'],
+]);

@@ -27,8 +27,10 @@ export class GatewayLink {
   #handle(message: FromWorker): void {
     switch (message.kind) {
       case 'rows':
+        this.#store.alarmNames = message.alarms;
         this.#store.apply(message.delta, message.added, message.removed, performance.now());
-        return this.onRows();
+        this.onRows();
+        return;
       case 'connection':
         view.connection.value = message.state;
         return;
@@ -39,14 +41,17 @@ export class GatewayLink {
         view.rates.value = message.rates;
         return;
       case 'detail':
-        return this.onDetail(message);
+        this.onDetail(message);
+        return;
       case 'history':
-        return this.onHistory(message);
+        this.onHistory(message);
+        return;
       case 'fleets':
         view.fleets.value = message.fleets;
         return;
       case 'resync':
-        return this.onResync(message.reason);
+        this.onResync(message.reason);
+        return;
       case 'interval':
         view.intervalMs.value = message.intervalMs;
         view.slowed.value = message.slowed;

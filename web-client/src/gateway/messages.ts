@@ -41,6 +41,8 @@ export interface Delta {
   fuelPct: Float32Array;
   /** Degrees, or -1 where the source says nothing. */
   headingDeg: Int16Array;
+  /** Index into the alarm names told so far; 0 is none. */
+  alarm: Uint8Array;
 }
 
 /** Assets that were given a row in this message. */
@@ -68,7 +70,7 @@ export type Feed =
 export type FromWorker =
   | { kind: 'connection'; state: ConnectionState }
   | { kind: 'feed'; feed: Feed }
-  | { kind: 'rows'; delta: Delta; added: Added; removed: Uint32Array }
+  | { kind: 'rows'; delta: Delta; added: Added; removed: Uint32Array; alarms: string[] }
   | { kind: 'rates'; rates: Rates }
   | { kind: 'detail'; row: number; asset: Asset }
   | { kind: 'history'; row: number; track: TrackPoint[]; error: string | null }

@@ -38,3 +38,35 @@ export function aggregate(store: FleetStore, cellsPerWorld: number, nowMs: numbe
   }
   return [...cells.values()];
 }
+
+/** Circles that would overlap become one, the larger taking the smaller in. */
+export function merged(cells: Cell[], pxPerUnit: number): Cell[] {
+  const kept: Cell[] = [];
+  for (const cell of cells.sort((a, b) => b.count - a.count)) {
+    const host = kept.find((other) => {
+      const apart = Math.hypot((cell.x - other.x) | 0, cell.y - other.y) * pxPerUnit;
+      return apart < (bubbleRadius(cell.count) + bubbleRadius(other.count)) * TOUCH;
+    });
+    if (host) absorb(host, cell);
+    else kept.push({ ...cell, states: [...cell.states] });
+  }
+  return kept;
+}
+
+/** Circles may touch and overlap a little before they merge. */
+const TOUCH = 0.92;
+
+function absorb(host: Cell, cell: Cell): void {
+  const total = host.count + cell.count;
+  host.x = (host.x + (((cell.x - host.x) | 0) * cell.count) / total) >>> 0;
+  host.y += ((cell.y - host.y) * cell.count) / total;
+  host.count = total;
+  host.alerts += cell.alerts;
+  cell.states.forEach((count, state) => {
+    host.states[state]! += count;
+  });
+}
+
+/** In pixels: grows with the order of magnitude, so that a count of 10,000 still fits. */
+export const bubbleRadius = (count: number): number =>
+  Math.min(30, 11 + Math.log10(Math.max(1, count)) * 4.6);

@@ -2,24 +2,26 @@
 // Invariant: both canvases above are drawn with the camera that MapLibre shows at that moment, and
 // never more often than the pacer allows.
 
+import mapWorkerUrl from 'virtual:map-worker-url';
 import {
   AttributionControl,
+  type GeoJSONSource,
   Map as MapLibre,
   ScaleControl,
   type StyleSpecification,
   setWorkerUrl,
 } from 'maplibre-gl';
-import mapWorkerUrl from 'maplibre-gl/dist/maplibre-gl-worker.mjs?url';
 import type { FleetStore } from '../fleet/store';
 import type { MapPlace, ServerConfig } from '../view/state';
-import { aggregate, type Cell } from './grid';
+import { aggregate, type Cell, merged } from './grid';
 import { type Camera, camera, latOf, lonOf } from './mercator';
 import { Overlay, type OverlayScene } from './overlay';
 import { Pacer } from './pacer';
 import { PALETTES, pointColors, type Theme } from './palette';
 import { pick } from './pick';
+import { listenToPointer, type PointerListener } from './pointer';
 import { type PointStyle, PointsLayer } from './points';
-import { offlineStyle } from './style';
+import { LATER, offlineStyle, sourceUrl } from './style';
 
 setWorkerUrl(mapWorkerUrl);
 
@@ -30,6 +32,9 @@ const ARROWS_FROM_ZOOM = 7.5;
 const LABELS_FROM_ZOOM = 10.5;
 const CELL_PX = 76;
 const REVEAL_ZOOM = 9;
+/** Following glides from fix to fix where a frame costs less than this. */
+const SMOOTH_COST_MS = 6;
+const FOLLOW_MS = 900;
 const CELLS_AGE_MAX_MS = 1_000;
 const REACH_PX = 14;
 
@@ -50,24 +55,22 @@ export class MapView {
   readonly #overlay: Overlay;
   readonly #pacer = new Pacer();
   #theme: Theme = 'dark';
+  #styleName: string;
+  /** Which of the basemap's larger sources are in use. */
+  readonly #loaded = new Set<string>();
   #sync: WebGLSync | null = null;
   #camera: Camera;
   #cells: Cell[] = [];
   #cellsOf = '';
   #cellsAt = 0;
 
-  constructor(
-    container: HTMLElement,
-    store: FleetStore,
-    place: MapPlace,
-    theme: Theme,
-    basemap: ServerConfig['basemap'],
-  ) {
+  constructor(container: HTMLElement, store: FleetStore, place: MapPlace, theme: Theme) {
     this.#store = store;
     this.#theme = theme;
+    this.#styleName = JSON.stringify([theme, null]);
     this.map = new MapLibre({
       container,
-      style: basemapStyle(theme, basemap),
+      style: offlineStyle(PALETTES[theme], this.#loaded),
       center: [place.lon, place.lat],
       zoom: place.zoom,
       minZoom: worldZoom(container),
@@ -93,6 +96,8 @@ export class MapView {
     this.#points = new PointsLayer(layer('points'), store);
     this.#overlay = new Overlay(layer('overlay'), store);
     this.#camera = this.#look();
+    this.map.on('zoom', () => this.#loadDetail());
+    this.map.on('styledata', () => this.#loadDetail());
     this.map.on('move', () => this.draw(performance.now()));
     this.map.on('resize', () => {
       this.map.setMinZoom(worldZoom(container));
@@ -124,9 +129,11 @@ export class MapView {
 
   setTheme(theme: Theme, basemap: ServerConfig['basemap']): void {
     this.invalidate();
-    if (theme === this.#theme) return;
+    const name = JSON.stringify([theme, basemap]);
+    if (name === this.#styleName) return;
+    this.#styleName = name;
     this.#theme = theme;
-    this.map.setStyle(basemapStyle(theme, basemap), { diff: true });
+    this.map.setStyle(basemapStyle(theme, basemap, this.#loaded), { diff: true });
   }
 
   /** True where counts stand in for points. */
@@ -154,12 +161,52 @@ export class MapView {
     return [lonOf(this.#store.positionX(row, now)), latOf(this.#store.positionY(row, now))];
   }
 
+  lonLatOf({ x, y }: { x: number; y: number }): [number, number] {
+    return [lonOf(x), latOf(y)];
+  }
+
   /** Brings an asset into view; keeps the zoom when it is close enough already. */
   reveal(row: number): void {
     const zoom = Math.max(this.map.getZoom(), REVEAL_ZOOM);
     const camera = { center: this.lonLat(row), zoom };
     if (zoom - this.map.getZoom() > 4 || reducedMotion()) this.map.jumpTo(camera);
     else this.map.easeTo({ ...camera, duration: 450 });
+  }
+
+  /** Keeps an asset in the middle; smoothly only where frames are cheap. */
+  follow(row: number): void {
+    const camera = { center: this.lonLat(row), zoom: Math.max(this.map.getZoom(), REVEAL_ZOOM) };
+    if (this.map.isZooming() || this.map.isMoving()) return;
+    if (this.#pacer.costMs > SMOOTH_COST_MS || reducedMotion()) this.map.jumpTo(camera);
+    else this.map.easeTo({ ...camera, duration: FOLLOW_MS, easing: (t) => t });
+  }
+
+  zoomBy(levels: number): void {
+    this.map.zoomTo(this.map.getZoom() + levels, { duration: reducedMotion() ? 0 : 250 });
+  }
+
+  /** Zooms to what the filters show. */
+  fitShown(): void {
+    let west = 180;
+    let east = -180;
+    let south = 90;
+    let north = -90;
+    const now = performance.now();
+    for (let row = 0; row < this.#store.size; row++) {
+      if (!this.#store.isAlive(row) || this.#store.isHidden(row)) continue;
+      const lon = lonOf(this.#store.positionX(row, now));
+      const lat = latOf(this.#store.positionY(row, now));
+      west = Math.min(west, lon);
+      east = Math.max(east, lon);
+      south = Math.min(south, lat);
+      north = Math.max(north, lat);
+    }
+    if (west > east) return;
+    this.map.fitBounds([west, south, east, north], { padding: 60, maxZoom: 13, duration: 0 });
+  }
+
+  onPointer(listener: PointerListener): void {
+    listenToPointer(this, listener);
   }
 
   draw(now: number): void {
@@ -192,6 +239,17 @@ export class MapView {
     if (this.#pacer.due(now, pxPerMs)) this.draw(now);
   }
 
+  #loadDetail(): void {
+    const zoom = this.map.getZoom();
+    for (const [id, later] of Object.entries(LATER)) {
+      if (zoom < later.zoom || this.#loaded.has(id)) continue;
+      const source = this.map.getSource<GeoJSONSource>(id);
+      if (!source) continue;
+      this.#loaded.add(id);
+      void source.setData(sourceUrl(later.url));
+    }
+  }
+
   #look(): Camera {
     const { lng, lat } = this.map.getCenter();
     const box = this.map.getContainer();
@@ -205,7 +263,7 @@ export class MapView {
     if (of !== this.#cellsOf || now - this.#cellsAt > CELLS_AGE_MAX_MS) {
       this.#cellsOf = of;
       this.#cellsAt = now;
-      this.#cells = aggregate(this.#store, cellsPerWorld, now);
+      this.#cells = merged(aggregate(this.#store, cellsPerWorld, now), this.#camera.scale);
     }
     return this.#cells;
   }
@@ -213,9 +271,13 @@ export class MapView {
 
 export const reducedMotion = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
-function basemapStyle(theme: Theme, basemap: ServerConfig['basemap']): StyleSpecification | string {
+function basemapStyle(
+  theme: Theme,
+  basemap: ServerConfig['basemap'],
+  loaded: ReadonlySet<string>,
+): StyleSpecification | string {
   if (basemap?.style) return basemap.style;
-  if (!basemap?.tiles) return offlineStyle(PALETTES[theme]);
+  if (!basemap?.tiles) return offlineStyle(PALETTES[theme], loaded);
   return {
     version: 8,
     sources: {

@@ -1,9 +1,9 @@
 // The 2D canvas above the points: counts, the selected asset and its trail, names, shapes.
-// Invariant: it draws at most MARKS_MAX things, so its cost does not grow with the fleet.
+// Invariant: what it draws is bounded by the screen, so its cost does not grow with the fleet.
 
 import type { Shape } from 'fleetcast-client';
 import { AssetState, type FleetStore } from '../fleet/store';
-import type { Cell } from './grid';
+import { bubbleRadius, type Cell } from './grid';
 import { type Camera, fixedX, fixedY, screenX, screenY } from './mercator';
 import type { MapColors } from './palette';
 
@@ -66,7 +66,7 @@ export class Overlay {
   }
 
   #labels(pen: Pen, view: Camera, nowMs: number): void {
-    const { store } = { store: this.#store };
+    const store = this.#store;
     let drawn = 0;
     for (let row = 0; row < store.size && drawn < LABELS_MAX; row++) {
       if (!store.isAlive(row) || store.isHidden(row)) continue;
@@ -239,9 +239,6 @@ class Pen {
     }
   }
 }
-
-export const bubbleRadius = (count: number): number =>
-  Math.min(30, 11 + Math.log10(Math.max(1, count)) * 4.6);
 
 export function shortCount(count: number): string {
   if (count < 1_000) return String(count);

@@ -202,7 +202,8 @@ export class PointsLayer {
 
   #upload(gl: WebGL2RenderingContext): void {
     const { size, version, words } = this.#store;
-    if (version === this.#uploaded) return;
+    // WebGL reads a length of 0 as "all of it".
+    if (version === this.#uploaded || size === 0) return;
     this.#uploaded = version;
     if (size > this.#capacity) {
       while (this.#capacity < size) this.#capacity = Math.max(ROWS_MIN, this.#capacity * 2);
@@ -233,7 +234,6 @@ export class PointsLayer {
     if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
       throw new Error(`points shader: ${gl.getProgramInfoLog(program)}`);
     }
-    // biome-ignore lint/correctness/useHookAtTopLevel: WebGL's useProgram is no hook
     gl.useProgram(program);
     this.#uniforms = uniformsOf(gl, program);
     this.#buffer = gl.createBuffer();

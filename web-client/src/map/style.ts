@@ -1,7 +1,7 @@
 // The offline basemap as a MapLibre style, from the files that scripts/basemap.mjs builds.
 // Invariant: no URL of another host, and no glyph files: labels use the page's own font.
 
-import type { Feature, Position } from 'geojson';
+import type { Feature, FeatureCollection, Position } from 'geojson';
 import type {
   FilterSpecification,
   LayerSpecification,
@@ -30,30 +30,50 @@ const FONT = ['Inter Variable'];
 
 /** GeoJSON is cut into tiles in MapLibre's worker; beyond `maxzoom` it only magnifies. */
 function geojson(url: string, maxzoom: number, attribution?: string): SourceSpecification {
-  const data = new URL(url, document.baseURI).href;
-  return { type: 'geojson', data, maxzoom, tolerance: 0.3, buffer: 16, attribution };
+  return {
+    type: 'geojson',
+    data: sourceUrl(url),
+    maxzoom,
+    tolerance: 0.3,
+    buffer: 16,
+    attribution,
+  };
 }
 
-export function offlineStyle(colors: MapColors): StyleSpecification {
+/** MapLibre loads a GeoJSON source at once, seen or not; these wait until their zoom is reached. */
+export const LATER: Record<string, { url: string; zoom: number; maxzoom: number }> = {
+  borders50: { url: borders50, zoom: COARSE_ZOOM - 0.4, maxzoom: 5 },
+  land50: { url: land50, zoom: COARSE_ZOOM - 0.4, maxzoom: 5 },
+  water: { url: water, zoom: 1.8, maxzoom: 7 },
+  cities: { url: cities, zoom: 2.6, maxzoom: 7 },
+  states: { url: states, zoom: 3.2, maxzoom: 7 },
+  borders10: { url: borders10, zoom: DETAIL_ZOOM - 0.4, maxzoom: 10 },
+  land10: { url: land10, zoom: DETAIL_ZOOM - 0.4, maxzoom: 10 },
+  towns: { url: towns, zoom: 8.3, maxzoom: 9 },
+};
+
+/** `loaded` names those of `LATER` that are in use already, so that a theme change keeps them. */
+export function offlineStyle(colors: MapColors, loaded: ReadonlySet<string>): StyleSpecification {
+  const later = Object.entries(LATER).map(([id, { url, maxzoom }]) => [
+    id,
+    loaded.has(id) ? geojson(url, maxzoom) : { ...geojson(url, maxzoom), data: NOTHING },
+  ]);
   return {
     version: 8,
     sources: {
       grid: { type: 'geojson', data: graticule(), maxzoom: 5 },
       land110: geojson(land110, 3, ATTRIBUTION),
       borders110: geojson(borders110, 3),
-      land50: geojson(land50, 5),
-      borders50: geojson(borders50, 5),
-      land10: geojson(land10, 10),
-      borders10: geojson(borders10, 10),
-      water: geojson(water, 7),
-      states: geojson(states, 7),
       countries: geojson(countryLabels, 4),
-      cities: geojson(cities, 7),
-      towns: geojson(towns, 9),
+      ...Object.fromEntries(later),
     },
     layers: [...surface(colors), ...lines(colors), ...labels(colors)],
   };
 }
+
+const NOTHING: FeatureCollection = { type: 'FeatureCollection', features: [] };
+
+export const sourceUrl = (url: string): string => new URL(url, document.baseURI).href;
 
 const kind = (name: string): FilterSpecification => ['==', ['get', 'kind'], name];
 

@@ -49,6 +49,7 @@ export function AssetList({ app }: { app: App }) {
   return (
     <div
       class="list"
+      id="asset-list"
       ref={box}
       role="listbox"
       tabIndex={0}
@@ -60,9 +61,12 @@ export function AssetList({ app }: { app: App }) {
       onScroll={(event) => {
         top.value = event.currentTarget.scrollTop;
       }}
-      onKeyDown={(event) => app.listKey(event)}
+      onKeyDown={(event) => listKey(app, event)}
     >
       <div role="presentation" style={{ height: rows.length * ROW_PX, position: 'relative' }}>
+        {rows.length === 0 && app.store.alive > 0 && (
+          <p class="list-none">{t.listNothingMatches}</p>
+        )}
         {shown.map((row, i) => (
           <ListRow
             key={row}
@@ -76,6 +80,22 @@ export function AssetList({ app }: { app: App }) {
       </div>
     </div>
   );
+}
+
+const STEPS: Record<string, number> = {
+  ArrowDown: 1,
+  ArrowUp: -1,
+  PageDown: 10,
+  PageUp: -10,
+  Home: -1e9,
+  End: 1e9,
+};
+
+function listKey(app: App, event: KeyboardEvent): void {
+  const by = STEPS[event.key];
+  if (by === undefined) return;
+  event.preventDefault();
+  app.selection.step(by);
 }
 
 interface RowProps {
@@ -103,7 +123,7 @@ function ListRow({ app, row, index, total, selected }: RowProps) {
       aria-setsize={total}
       aria-posinset={index + 1}
       style={{ transform: `translateY(${index * ROW_PX}px)` }}
-      onClick={() => app.select(store.key(row), true)}
+      onClick={() => app.selection.select(store.key(row), true)}
       onMouseEnter={() => app.hover(row)}
       onMouseLeave={() => app.hover(null)}
     >

@@ -1,7 +1,7 @@
 // The left column: search, filters by state, scope and the list.
 // Invariant: every filter shown here applies to the list and to the map alike.
 
-import { ChevronDown, Search, X } from 'lucide';
+import { ChevronDown, ChevronUp, Search, X } from 'lucide';
 import type { App } from '../app';
 import type { SortBy } from '../fleet/order';
 import { ALL_STATES } from '../fleet/refresh';
@@ -10,10 +10,27 @@ import { SORT_NAMES, STATE_HINTS, STATE_NAMES, t } from '../messages';
 import * as view from '../view/state';
 import { Icon } from './icon';
 import { AssetList, StateMark } from './list';
+import { ScopeBar } from './scope';
 
 export function Sidebar({ app }: { app: App }) {
   return (
     <aside class="sidebar" aria-label={t.listTitle}>
+      <header class="brand">
+        <BrandMark />
+        <h1>{t.product}</h1>
+        <ScopeBar app={app} />
+        <button
+          type="button"
+          class="icon-button list-toggle"
+          aria-label={t.openList}
+          aria-expanded={view.listOpen.value}
+          onClick={() => {
+            view.listOpen.value = !view.listOpen.value;
+          }}
+        >
+          <Icon node={view.listOpen.value ? ChevronDown : ChevronUp} />
+        </button>
+      </header>
       <SearchBox app={app} />
       <StateChips app={app} />
       <ListHead app={app} />
@@ -22,11 +39,17 @@ export function Sidebar({ app }: { app: App }) {
   );
 }
 
+function BrandMark() {
+  return (
+    <svg class="brand-mark" width="26" height="26" viewBox="0 0 32 32" aria-hidden="true">
+      <rect width="32" height="32" rx="8" />
+      <path d="M16 6 24.5 25 16 21 7.5 25Z" />
+    </svg>
+  );
+}
+
 function SearchBox({ app }: { app: App }) {
-  const change = (value: string) => {
-    view.query.value = value;
-    app.refreshNow();
-  };
+  const change = (value: string) => app.set(view.query, value);
   return (
     <search class="search">
       <Icon node={Search} />
@@ -40,7 +63,10 @@ function SearchBox({ app }: { app: App }) {
         value={view.query.value}
         onInput={(event) => change(event.currentTarget.value)}
         onKeyDown={(event) => {
-          if (event.key === 'ArrowDown' || event.key === 'Enter') app.listKey(down(event));
+          if (event.key !== 'ArrowDown' && event.key !== 'Enter') return;
+          event.preventDefault();
+          app.selection.step(1);
+          if (event.key === 'ArrowDown') document.getElementById('asset-list')?.focus();
         }}
       />
       {view.query.value ? (
@@ -48,28 +74,15 @@ function SearchBox({ app }: { app: App }) {
           <Icon node={X} size={16} />
         </button>
       ) : (
-        <kbd aria-hidden="true">/</kbd>
+        <kbd>/</kbd>
       )}
     </search>
   );
 }
 
-/** From the search field, Enter and the arrow go to the first match. */
-function down(event: KeyboardEvent): KeyboardEvent {
-  event.preventDefault();
-  return new KeyboardEvent('keydown', { key: 'ArrowDown' });
-}
-
 function StateChips({ app }: { app: App }) {
   const { counts } = view.summary.value;
   const chosen = view.states.value;
-  const toggle = (state: number) => {
-    const bit = 1 << state;
-    // From "all" a click asks for that one alone; the last one off means all again.
-    const next = chosen === ALL_STATES ? bit : chosen ^ bit;
-    view.states.value = next === 0 ? ALL_STATES : next;
-    app.refreshNow();
-  };
   return (
     <fieldset class="chips">
       <legend class="sr-only">{t.legend}</legend>
@@ -81,7 +94,7 @@ function StateChips({ app }: { app: App }) {
           title={STATE_HINTS[state]}
           aria-pressed={chosen !== ALL_STATES && (chosen & (1 << state)) !== 0}
           data-testid={`chip-${name.toLowerCase()}`}
-          onClick={() => toggle(state)}
+          onClick={() => app.toggleState(state)}
         >
           <StateMark state={state} />
           <span class="chip-name">{name}</span>
@@ -94,30 +107,24 @@ function StateChips({ app }: { app: App }) {
 
 function ListHead({ app }: { app: App }) {
   const { total } = view.summary.value;
+  const shown = view.listRows.value.length;
+  const filtered = shown !== total;
   return (
     <div class="list-head">
-      <span data-testid="list-count">
-        {t.listCount(format.count(view.listRows.value.length), format.count(total))}
+      <span data-testid="list-count" class="list-count">
+        {t.listCount(format.count(shown), format.count(total))}
+        {filtered && (
+          <button type="button" class="link" onClick={() => app.clearFilters()}>
+            {t.listClearFilters}
+          </button>
+        )}
       </span>
-      <button
-        type="button"
-        class="link"
-        aria-pressed={view.inViewOnly.value}
-        onClick={() => {
-          view.inViewOnly.value = !view.inViewOnly.value;
-          app.refreshNow();
-        }}
-      >
-        {t.inView}
-      </button>
+      <KindSelect app={app} />
       <label class="select">
         <span class="sr-only">{t.sort}</span>
         <select
           value={view.sortBy.value}
-          onChange={(event) => {
-            view.sortBy.value = event.currentTarget.value as SortBy;
-            app.refreshNow();
-          }}
+          onChange={(event) => app.set(view.sortBy, event.currentTarget.value as SortBy)}
         >
           {Object.entries(SORT_NAMES).map(([by, name]) => (
             <option key={by} value={by}>
@@ -127,6 +134,37 @@ function ListHead({ app }: { app: App }) {
         </select>
         <Icon node={ChevronDown} size={14} />
       </label>
+      <label class="check" title={`${t.inView} (I)`}>
+        <input
+          type="checkbox"
+          checked={view.inViewOnly.value}
+          onChange={(event) => app.set(view.inViewOnly, event.currentTarget.checked)}
+        />
+        {t.inView}
+      </label>
     </div>
+  );
+}
+
+function KindSelect({ app }: { app: App }) {
+  view.tick.value;
+  const kinds = app.store.kinds.filter((kind) => kind !== '').sort();
+  if (kinds.length < 2) return null;
+  return (
+    <label class="select">
+      <span class="sr-only">{t.allKinds}</span>
+      <select
+        value={view.assetKind.value}
+        onChange={(event) => app.set(view.assetKind, event.currentTarget.value)}
+      >
+        <option value="">{t.allKinds}</option>
+        {kinds.map((kind) => (
+          <option key={kind} value={kind}>
+            {kind}
+          </option>
+        ))}
+      </select>
+      <Icon node={ChevronDown} size={14} />
+    </label>
   );
 }

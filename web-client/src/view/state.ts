@@ -49,14 +49,15 @@ export const inViewOnly = signal(false);
 export const sortBy = signal<SortBy>('name');
 export const selectedKey = signal<string | null>(null);
 export const follow = signal(false);
-export const temperatureMaxC = signal(8);
+export const temperatureMaxC = signal(16);
 export const fuelMinPct = signal(10);
 export const place = signal<MapPlace | null>(null);
 
 // Of the page alone.
 export const sheet = signal<Sheet>('none');
 export const drawing = signal<DrawTool | null>(null);
-export const listOpen = signal(true);
+/** On small screens the list is a sheet, closed at first: the map is what one came for. */
+export const listOpen = signal(globalThis.innerWidth > 760);
 export const notice = signal<{ text: string; until: number } | null>(null);
 
 // From the gateway.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Doubling waits from `min` to `max`.
 #[derive(Debug, Clone)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
     step: Duration,
@@ -14,19 +14,19 @@ pub(super) struct Backoff {
 impl Backoff {
     /// The first wait is up to `min`.
     #[must_use]
-    pub(super) fn new(min: Duration, max: Duration) -> Self {
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
         Self { min, max, step: min }
     }
 
     /// The next wait; `jitter` is uniform in 0..1 and spreads replicas that lost the same server.
-    pub(super) fn next_wait(&mut self, jitter: f64) -> Duration {
+    pub(crate) fn next_wait(&mut self, jitter: f64) -> Duration {
         let wait = self.step.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
         self.step = (self.step * 2).min(self.max);
         wait
     }
 
     /// It worked: the next failure waits little again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.step = self.min;
     }
 }

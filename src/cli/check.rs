@@ -1,0 +1,54 @@
+//! `fleetcast check`: would `serve` start, and reach what it needs? One line per answer.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
+
+use super::{FAILED, complain, say};
+use crate::{config::Config, store::Redis};
+
+/// An answer that takes longer would be no good to a running gateway either.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+pub(super) fn run(config: &Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format_args!("cannot start the runtime: {error}"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    say(&format_args!(
+        "ok      configuration: source {:?}, store {:?}, public {}, admin {}",
+        config.source, config.store, config.shared.ports.listen, config.shared.ports.admin_listen
+    ));
+    let mut healthy = true;
+    if let Some(redis) = &config.redis {
+        healthy &= report(&format!("redis {redis}"), runtime.block_on(ping(redis)));
+    }
+    ExitCode::from(if healthy { 0 } else { FAILED })
+}
+
+fn report(what: &str, outcome: Result<String, String>) -> bool {
+    match &outcome {
+        Ok(fact) => say(&format_args!("ok      {what}: {fact}")),
+        Err(reason) => say(&format_args!("failed  {what}: {reason}")),
+    }
+    outcome.is_ok()
+}
+
+async fn ping(redis: &Redis) -> Result<String, String> {
+    let started = Instant::now();
+    let answer = timeout(ANSWER_MAX, async {
+        let mut link = redis.connect().await?;
+        redis::cmd("PING").query_async::<String>(&mut link).await
+    });
+    match answer.await {
+        Ok(Ok(_)) => Ok(format!("answered in {} ms", started.elapsed().as_millis())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_MAX.as_secs())),
+    }
+}

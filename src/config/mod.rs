@@ -1,0 +1,106 @@
+//! The whole configuration: every part's options composed, then checked once, before any port opens.
+//! Invariant: nothing else reads the environment, and what is here fits together.
+
+mod environment;
+mod options;
+
+pub use environment::{Environment, prepare};
+pub use options::{
+    AuthKind, AuthOptions, DemoRun, EdgeOptions, Origins, PortOptions, RedisOptions, ServeRun, SharedOptions,
+    ShutdownOptions, SourceKind, StoreKind,
+};
+
+use crate::store::Redis;
+
+/// What the gateway runs with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where updates come from.
+    pub source: SourceKind,
+    /// Where the newest state lives.
+    pub store: StoreKind,
+    /// Redis, when there is one.
+    pub redis: Option<Redis>,
+    /// Before every key and channel of our own.
+    pub redis_prefix: String,
+    /// Who may connect.
+    pub auth: AuthKind,
+    /// What `serve` and `demo` have in common.
+    pub shared: SharedOptions,
+    /// Variables named like ours that are none of ours; to be told in the log.
+    pub unknown_variables: Vec<String>,
+}
+
+/// A configuration that cannot work; one line that names the option.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(pub String);
+
+fn bad<T>(message: impl Into<String>) -> Result<T, BadConfig> {
+    Err(BadConfig(message.into()))
+}
+
+impl Config {
+    /// The configuration of `serve`.
+    ///
+    /// # Errors
+    /// A required option is missing, or two do not fit together.
+    pub fn serve(run: ServeRun, environment: &Environment) -> Result<Self, BadConfig> {
+        let Some(source) = run.source.source else {
+            return bad("FLEETCAST_SOURCE (--source) is required: demo, redis or kafka");
+        };
+        let redis = run.redis.address()?;
+        let store = run.source.store.unwrap_or(match redis {
+            Some(_) => StoreKind::Redis,
+            None => StoreKind::Memory,
+        });
+        if store == StoreKind::Redis && redis.is_none() {
+            return bad("FLEETCAST_REDIS_URL (--redis-url) is required for FLEETCAST_STORE=redis");
+        }
+        if source == SourceKind::Redis && redis.is_none() {
+            return bad("FLEETCAST_REDIS_URL (--redis-url) is required for FLEETCAST_SOURCE=redis");
+        }
+        let Some(auth) = run.auth.auth else {
+            return bad("FLEETCAST_AUTH (--auth) is required: none lets everybody see every fleet");
+        };
+        check_prefix(&run.redis.redis_prefix)?;
+        run.shared.check()?;
+        Ok(Self {
+            source,
+            store,
+            redis,
+            redis_prefix: run.redis.redis_prefix,
+            auth,
+            shared: run.shared,
+            unknown_variables: environment.unknown_variables(),
+        })
+    }
+
+    /// The configuration of `demo`: no services, no authentication.
+    ///
+    /// # Errors
+    /// Two options do not fit together.
+    pub fn demo(run: DemoRun, environment: &Environment) -> Result<Self, BadConfig> {
+        run.shared.check()?;
+        Ok(Self {
+            source: SourceKind::Demo,
+            store: StoreKind::Memory,
+            redis: None,
+            redis_prefix: String::new(),
+            auth: AuthKind::None,
+            shared: run.shared,
+            unknown_variables: environment.unknown_variables(),
+        })
+    }
+}
+
+/// Braces would move the hash slot of every key, and a pattern character would subscribe to strangers.
+fn check_prefix(prefix: &str) -> Result<(), BadConfig> {
+    let plain = |c: char| c.is_ascii_graphic() && !"{}*?[]\\".contains(c);
+    if prefix.is_empty() || !prefix.chars().all(plain) {
+        return bad(format!(
+            "FLEETCAST_REDIS_PREFIX (--redis-prefix): `{prefix}` must be printable ASCII without {{ }} * ? [ ] \\"
+        ));
+    }
+    Ok(())
+}

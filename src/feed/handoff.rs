@@ -1,0 +1,192 @@
+//! What was received and not yet taken over by the consumer. Pure.
+//!
+//! Invariant: bounded in bytes. The reader never waits for the consumer, since Redis would then buffer,
+//! and kick this replica out; so what does not fit is dropped, and the fleet's [`FeedEvent::Gap`] stands
+//! in its place: one hole per fleet and hand-over, everything before it and after it in order.
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+
+use super::{FeedEvent, GapReason};
+use crate::fleet::{Epoch, FleetBatch, FleetId, Update};
+
+/// What an update costs beside its text.
+const UPDATE_BYTES: usize = size_of::<Update>();
+
+/// Events in order, with one open batch per fleet that further updates are added to.
+#[derive(Debug)]
+pub(super) struct Handoff {
+    events: Vec<FeedEvent>,
+    open: HashMap<FleetId, usize>,
+    /// Fleets whose newest event is a gap.
+    gapped: HashSet<FleetId>,
+    overflown: HashSet<FleetId>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Handoff {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            events: Vec::new(),
+            open: HashMap::new(),
+            gapped: HashSet::new(),
+            overflown: HashSet::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Everything so far, for the consumer. Fleets that overflowed flow again after it.
+    pub(super) fn take(&mut self) -> Vec<FeedEvent> {
+        self.open.clear();
+        self.gapped.clear();
+        self.overflown.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.events)
+    }
+
+    /// Adds a batch, to the fleet's open one if it continues it. Returns how many updates did not fit.
+    pub(super) fn push(&mut self, batch: FleetBatch, epoch: Option<Epoch>) -> usize {
+        if batch.updates.is_empty() || self.overflown.contains(&batch.fleet) {
+            return batch.updates.len();
+        }
+        let bytes: usize = batch.updates.iter().map(|update| update.raw.len() + UPDATE_BYTES).sum();
+        if self.bytes + bytes > self.bytes_max {
+            self.gap(&batch.fleet, GapReason::Overflow);
+            self.overflown.insert(batch.fleet);
+            return batch.updates.len();
+        }
+        self.bytes += bytes;
+        if let Some(&at) = self.open.get(&batch.fleet)
+            && let FeedEvent::Batch { batch: open, epoch: open_epoch } = &mut self.events[at]
+            && *open_epoch == epoch
+            && continues(open, &batch)
+        {
+            open.updates.extend(batch.updates);
+            return 0;
+        }
+        self.gapped.remove(&batch.fleet);
+        self.open.insert(batch.fleet.clone(), self.events.len());
+        self.events.push(FeedEvent::Batch { batch, epoch });
+        0
+    }
+
+    /// Some of the fleet's updates are missing from here on. Says whether that is news: gaps that follow
+    /// each other are one.
+    pub(super) fn gap(&mut self, fleet: &FleetId, reason: GapReason) -> bool {
+        if !self.gapped.insert(fleet.clone()) {
+            return false;
+        }
+        self.open.remove(fleet);
+        self.events.push(FeedEvent::Gap { fleet: fleet.clone(), reason });
+        true
+    }
+
+    /// The connection was lost or is back. Only the newest pair is kept, so a consumer that stands
+    /// still while the connection flaps costs nothing.
+    pub(super) fn link(&mut self, event: FeedEvent) {
+        self.open.clear();
+        self.gapped.clear();
+        if matches!(event, FeedEvent::Lost)
+            && matches!(self.events.as_slice(), [.., FeedEvent::Lost, FeedEvent::Restored])
+        {
+            self.events.pop();
+            return;
+        }
+        self.events.push(event);
+    }
+}
+
+fn continues(open: &FleetBatch, next: &FleetBatch) -> bool {
+    match (open.first_seq, next.first_seq) {
+        (None, None) => true,
+        (Some(first), Some(next)) => first + open.updates.len() as u64 == next,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn batch(fleet: &str, first_seq: Option<u64>, texts: &[&'static str]) -> FleetBatch {
+        let update = |text: &&'static str| Update {
+            asset: None,
+            ts_ms: 0,
+            position: None,
+            raw: Bytes::from_static(text.as_bytes()),
+        };
+        let updates = texts.iter().map(update).collect();
+        FleetBatch { fleet: FleetId::parse(fleet).unwrap(), first_seq, updates, received_ms: 0 }
+    }
+
+    fn told(handoff: &mut Handoff) -> Vec<String> {
+        let tell = |event| match event {
+            FeedEvent::Batch { batch, .. } => {
+                let texts = batch.updates.iter().map(|update| std::str::from_utf8(&update.raw).unwrap());
+                format!("{} {}", batch.fleet, texts.collect::<Vec<_>>().join(","))
+            }
+            FeedEvent::Gap { fleet, reason } => format!("{fleet} gap {reason:?}"),
+            FeedEvent::Lost => "lost".to_owned(),
+            FeedEvent::Restored => "restored".to_owned(),
+        };
+        handoff.take().into_iter().map(tell).collect()
+    }
+
+    #[test]
+    fn a_burst_becomes_one_batch_per_fleet_in_order() {
+        let mut handoff = Handoff::new(1 << 20);
+        for (fleet, text) in [("a", "1"), ("b", "2"), ("a", "3")] {
+            assert_eq!(handoff.push(batch(fleet, None, &[text]), None), 0);
+        }
+        assert_eq!(told(&mut handoff), ["a 1,3", "b 2"]);
+        handoff.push(batch("a", None, &["4"]), None);
+        assert_eq!(told(&mut handoff), ["a 4"], "nothing is added to what was taken");
+    }
+
+    #[test]
+    fn numbered_batches_join_only_without_a_hole_and_never_across_a_gap() {
+        let mut handoff = Handoff::new(1 << 20);
+        handoff.push(batch("a", Some(1), &["1", "2"]), None);
+        handoff.push(batch("a", Some(3), &["3"]), None);
+        let fleet = FleetId::parse("a").unwrap();
+        assert!(handoff.gap(&fleet, GapReason::Sequence));
+        assert!(!handoff.gap(&fleet, GapReason::Unreadable), "one gap is enough");
+        handoff.push(batch("a", Some(9), &["9"]), None);
+        handoff.link(FeedEvent::Lost);
+        handoff.push(batch("a", Some(10), &["10"]), None);
+        assert_eq!(told(&mut handoff), ["a 1,2,3", "a gap Sequence", "a 9", "lost", "a 10"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_one_hole_per_fleet_until_it_is_taken() {
+        let mut handoff = Handoff::new(2 * (UPDATE_BYTES + 1));
+        assert_eq!(handoff.push(batch("a", None, &["1"]), None), 0);
+        assert_eq!(handoff.push(batch("b", None, &["2", "3"]), None), 2);
+        assert_eq!(handoff.push(batch("b", None, &["4"]), None), 1, "it would fit, but out of order");
+        assert_eq!(handoff.push(batch("a", None, &["5"]), None), 0);
+        assert_eq!(handoff.push(batch("a", None, &["6"]), None), 1);
+        assert_eq!(told(&mut handoff), ["a 1,5", "b gap Overflow", "a gap Overflow"]);
+        assert_eq!(handoff.push(batch("b", None, &["7"]), None), 0);
+        assert_eq!(told(&mut handoff), ["b 7"]);
+    }
+
+    #[test]
+    fn a_flapping_connection_takes_no_room() {
+        let mut handoff = Handoff::new(1 << 20);
+        for _ in 0..1000 {
+            handoff.link(FeedEvent::Lost);
+            handoff.link(FeedEvent::Restored);
+        }
+        assert_eq!(told(&mut handoff), ["lost", "restored"]);
+        handoff.link(FeedEvent::Lost);
+        handoff.link(FeedEvent::Lost);
+        assert!(told(&mut handoff).starts_with(&["lost".to_owned()]));
+    }
+}

@@ -1,0 +1,3 @@
+//! Where updates are ingested from.
+
+pub mod demo;

@@ -1,0 +1,202 @@
+//! State in Redis, shared by all replicas: latest per asset, positions, tracks, and a counter per fleet.
+//!
+//! Invariant: state, counter and publication of a batch change together, in one script; so whoever has
+//! read the state with its counter misses nothing by following the channel from there.
+
+mod keys;
+mod lane;
+mod merged;
+mod script;
+mod text;
+mod writer;
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{Cmd, RedisError, Value};
+use tokio::{sync::Mutex, time::timeout};
+
+pub use keys::{legacy_channel, updates_channel};
+pub use writer::RedisWriter;
+
+use self::{
+    keys::{FleetKeys, Keyspace},
+    lane::Rules,
+};
+use super::{Link, Redis, Snapshot, StoreError, TrackPoint, TrackRule};
+use crate::fleet::{AssetId, AssetState, Epoch, FleetId};
+
+/// A reader waits this long for an answer, a new connection included.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The newest state of every asset, in Redis. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RedisStore(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    redis: Redis,
+    keyspace: Keyspace,
+    rules: Rules,
+    /// The connection for reads. The writer has one of its own, so that neither waits for the other.
+    link: Mutex<Option<Link>>,
+}
+
+impl RedisStore {
+    /// A store at `redis` under `prefix`. Connects when it is needed.
+    #[must_use]
+    pub fn new(redis: Redis, prefix: &str, legacy_publish: bool, tracks: TrackRule) -> Self {
+        let rules = Rules { legacy_publish, tracks };
+        Self(Arc::new(Shared { redis, keyspace: Keyspace::new(prefix), rules, link: Mutex::new(None) }))
+    }
+
+    pub(super) async fn snapshot(&self, fleet: &FleetId) -> Result<Snapshot, StoreError> {
+        let keys = self.keys(fleet);
+        let mut both = redis::pipe();
+        both.atomic();
+        both.cmd("MGET").arg(keys.epoch()).arg(keys.seq());
+        both.cmd("HGETALL").arg(keys.state());
+        let mut parts = self.read(Read::Pipeline(&both)).await?.into_iter();
+        let (counter, states) = (parts.next().unwrap_or(Value::Nil), parts.next().unwrap_or(Value::Nil));
+        let (epoch, seq) = script::read_look(counter)?;
+        let mut assets = Vec::new();
+        let mut members = script::array(states)?.into_iter();
+        while let (Some(id), Some(text)) = (members.next(), members.next()) {
+            assets.extend(read_state(id, text)?);
+        }
+        assets.sort_unstable_by_key(|state| state.seq);
+        // A fleet nobody has written yet: whatever life its counter will have, it is not this one.
+        Ok(Snapshot { epoch: epoch.unwrap_or_else(Epoch::random), seq, assets })
+    }
+
+    pub(super) async fn changed_since(
+        &self,
+        fleet: &FleetId,
+        known_epoch: Epoch,
+        seq: u64,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let call = script::changed(&self.keys(fleet), known_epoch, seq);
+        let value = match self.read(Read::Command(&call)).await {
+            Err(StoreError::Redis(error)) if is_no_script(&error) => {
+                self.read(Read::Command(&script::CHANGED.with_text(&call))).await?
+            }
+            other => other?,
+        };
+        let mut parts = value.into_iter();
+        let epoch = script::epoch(parts.next())?;
+        let newest = script::bytes(parts.next())?.map_or(Ok(0), |text| script::decimal(&text))?;
+        if epoch != Some(known_epoch) || newest < seq {
+            return Ok(None);
+        }
+        let mut assets = Vec::with_capacity(parts.len());
+        for text in parts {
+            // The id is a member of `data` only if the field map says so; the script lists it beside.
+            let [id, text] = <[Value; 2]>::try_from(script::array(text)?)
+                .map_err(|_| StoreError::Unexpected("a state without its asset".to_owned()))?;
+            assets.extend(read_state(id, text)?);
+        }
+        Ok(Some(Snapshot { epoch: known_epoch, seq: newest, assets }))
+    }
+
+    pub(super) async fn history(
+        &self,
+        fleet: &FleetId,
+        asset: &AssetId,
+        from_ts_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<TrackPoint>, StoreError> {
+        let points_max = self.0.rules.tracks.points_max;
+        let newest = limit.min(points_max);
+        if newest == 0 {
+            return Ok(Vec::new());
+        }
+        let mut command = redis::cmd("LRANGE");
+        command.arg(self.keys(fleet).track(asset.as_str())).arg(format!("-{newest}")).arg(-1);
+        let points = self.read(Read::Command(&command)).await?.into_iter();
+        let points = points.filter_map(|point| {
+            let text = script::bytes(Some(point)).ok()??;
+            serde_json::from_slice::<TrackPoint>(&text).ok()
+        });
+        Ok(points.filter(|point| point.ts_ms >= from_ts_ms).collect())
+    }
+
+    fn keys(&self, fleet: &FleetId) -> FleetKeys {
+        self.0.keyspace.of(fleet)
+    }
+
+    /// Reads over the shared connection; makes it anew, once, if it turns out to be lost.
+    async fn read(&self, what: Read<'_>) -> Result<Vec<Value>, StoreError> {
+        match timeout(READ_TIMEOUT, self.read_or_retry(what)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(StoreError::Timeout(READ_TIMEOUT)),
+        }
+    }
+
+    async fn read_or_retry(&self, what: Read<'_>) -> Result<Vec<Value>, RedisError> {
+        let mut link = self.link(None).await?;
+        match what.send(&mut link).await {
+            Err(error) if is_lost(&error) => what.send(&mut self.link(Some(&link)).await?).await,
+            other => other,
+        }
+    }
+
+    /// The shared connection; not the `lost` one, whoever made it.
+    async fn link(&self, lost: Option<&Link>) -> Result<Link, RedisError> {
+        let mut shared = self.0.link.lock().await;
+        if let Some(link) = &*shared
+            && !lost.is_some_and(|lost| lost.is_same(link))
+        {
+            return Ok(link.clone());
+        }
+        *shared = None;
+        let link = self.0.redis.connect().await?;
+        *shared = Some(link.clone());
+        Ok(link)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Read<'c> {
+    Command(&'c Cmd),
+    Pipeline(&'c redis::Pipeline),
+}
+
+impl Read<'_> {
+    async fn send(self, link: &mut Link) -> Result<Vec<Value>, RedisError> {
+        match self {
+            Self::Command(command) => match command.query_async(link).await? {
+                Value::Array(parts) => Ok(parts),
+                other => Ok(vec![other]),
+            },
+            Self::Pipeline(pipeline) => pipeline.query_async(link).await,
+        }
+    }
+}
+
+fn read_state(id: Value, text: Value) -> Result<Option<Arc<AssetState>>, StoreError> {
+    let (Some(id), Some(text)) = (script::bytes(Some(id))?, script::bytes(Some(text))?) else {
+        return Ok(None);
+    };
+    let id = std::str::from_utf8(&id).ok().and_then(|id| AssetId::parse(id).ok());
+    // Text that is not ours is no state, and no reason to refuse the fleet.
+    Ok(id.and_then(|id| text::read(id, &text)).map(Arc::new))
+}
+
+impl From<lane::BadAnswer> for StoreError {
+    fn from(bad: lane::BadAnswer) -> Self {
+        Self::Unexpected(bad.0)
+    }
+}
+
+fn is_no_script(error: &RedisError) -> bool {
+    error.code() == Some("NOSCRIPT")
+}
+
+/// Whether the connection that gave this error is of no use any more. A server that refuses writes
+/// because it is no primary any more, or not yet one, has to be looked for again, too.
+fn is_lost(error: &RedisError) -> bool {
+    error.is_io_error()
+        || error.is_timeout()
+        || error.is_connection_dropped()
+        || error.is_unrecoverable_error()
+        || matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN"))
+}

@@ -1,0 +1,182 @@
+import { describe, expect, it } from 'vitest';
+import { ALL_STATES, refresh, SearchIndex } from '../fleet/refresh';
+import { FleetStore } from '../fleet/store';
+import { Columns } from '../gateway/columns';
+import { distanceM, wrapLon } from './draw';
+import { aggregate, merged } from './grid';
+import { camera, fixedX, fixedY, latOf, lonOf, screenX, screenY } from './mercator';
+import { outline, shortCount } from './overlay';
+import { Pacer } from './pacer';
+import { pick } from './pick';
+
+const LIMITS = {
+  staleAfterMs: 1e9,
+  offlineAfterMs: 1e9,
+  silentAfterMs: 1e9,
+  temperatureMaxC: 1e9,
+  fuelMinPct: -1,
+};
+
+function storeOf(places: [number, number][], query = ''): FleetStore {
+  const columns = new Columns();
+  places.forEach(([lon, lat], i) => {
+    columns.put({ id: `a${i}`, fleet: 'f', lon, lat, ts: 1, data: {} });
+  });
+  const store = new FleetStore();
+  const packed = columns.take();
+  if (packed) store.apply(packed.delta, packed.added, packed.removed, 0);
+  const criteria = { states: ALL_STATES, query, assetKind: '', alertsOnly: false };
+  refresh(store, criteria, LIMITS, new SearchIndex(), 1);
+  return store;
+}
+
+describe('mercator', () => {
+  const check = (lon: number, lat: number) =>
+    it(`brings ${lon}, ${lat} back within a centimetre`, () => {
+      expect(lonOf(fixedX(lon))).toBeCloseTo(lon, 7);
+      expect(latOf(fixedY(lat))).toBeCloseTo(lat, 7);
+    });
+  check(0, 0);
+  check(13.404954, 52.520008);
+  check(-179.99999, -84.9);
+  check(179.99999, 85);
+
+  it('clamps the poles to the edge of the map', () => {
+    expect(fixedY(90)).toBe(0);
+    expect(fixedY(-90)).toBe(2 ** 32 - 1);
+  });
+
+  it('puts the centre in the middle and wraps at the antimeridian', () => {
+    const view = camera(179.9, 0, 6, 1000, 600);
+    expect(screenX(view, fixedX(179.9))).toBeCloseTo(500, 3);
+    expect(screenY(view, fixedY(0))).toBeCloseTo(300, 3);
+    const across = screenX(view, fixedX(-179.9));
+    expect(across).toBeGreaterThan(500);
+    expect(across).toBeLessThan(530);
+  });
+});
+
+describe('picking', () => {
+  const view = camera(10, 50, 10, 800, 600);
+  const store = storeOf([
+    [10, 50],
+    [10.004, 50],
+    [11, 51],
+  ]);
+  const check = (name: string, x: number, y: number, row: number | null) =>
+    it(name, () => expect(pick(store, view, x, y, 14, 0)).toBe(row));
+  check('takes what is under the pointer', 400, 300, 0);
+  check('takes the nearest of two', 405, 300, 1);
+  check('takes nothing out of reach', 400, 320, null);
+
+  it('never takes what a filter hides', () => {
+    expect(pick(storeOf([[10, 50]], 'other'), view, 400, 300, 14, 0)).toBeNull();
+  });
+});
+
+describe('counts', () => {
+  it('count each asset in exactly one cell', () => {
+    const places = Array.from({ length: 500 }, (_, i): [number, number] => [
+      ((i * 37) % 360) - 180,
+      ((i * 53) % 160) - 80,
+    ]);
+    const cells = aggregate(storeOf(places), 16, 0);
+    expect(cells.length).toBeGreaterThan(20);
+    expect(cells.reduce((sum, cell) => sum + cell.count, 0)).toBe(500);
+    for (const cell of cells) {
+      expect(cell.states.reduce((sum, count) => sum + count)).toBe(cell.count);
+    }
+  });
+
+  it('leave out what a filter hides', () => {
+    expect(aggregate(storeOf([[1, 1]], 'other'), 16, 0)).toEqual([]);
+  });
+
+  it('of circles that would overlap become one, and none is lost', () => {
+    const view = camera(0, 0, 2, 800, 600);
+    const cells = aggregate(
+      storeOf([
+        [1, 1],
+        [-1, 1],
+        [90, 0],
+      ]),
+      16,
+      0,
+    );
+    expect(cells).toHaveLength(3);
+    expect(
+      merged(cells, view.scale)
+        .map((cell) => cell.count)
+        .sort(),
+    ).toEqual([1, 2]);
+  });
+
+  const check = (count: number, text: string) =>
+    it(`of ${count} read ${text}`, () => expect(shortCount(count)).toBe(text));
+  check(7, '7');
+  check(999, '999');
+  check(1_449, '1.4k');
+  check(50_000, '50k');
+});
+
+describe('pacer', () => {
+  it('draws new data at the next frame', () => {
+    const pacer = new Pacer();
+    expect(pacer.due(1_000, 0)).toBe(true);
+  });
+
+  it('waits while the renderer is still busy', () => {
+    const pacer = new Pacer();
+    pacer.started(0);
+    pacer.invalidate();
+    expect(pacer.due(5_000, 0)).toBe(false);
+    pacer.finished(5_001);
+    expect(pacer.due(50_000, 0)).toBe(true);
+  });
+
+  it('leaves a slow renderer two thirds of the time', () => {
+    const pacer = new Pacer();
+    let now = 0;
+    let busy = 0;
+    while (now < 20_000) {
+      pacer.invalidate();
+      if (pacer.due(now, 1)) {
+        pacer.started(now);
+        now += 100 + 1000 / 60;
+        busy += 100;
+        pacer.finished(now);
+      }
+      now += 1000 / 60;
+    }
+    expect(busy / now).toBeLessThan(0.36);
+    expect(busy / now).toBeGreaterThan(0.2);
+  });
+
+  it('does not redraw what does not visibly move', () => {
+    const pacer = new Pacer();
+    pacer.started(0);
+    pacer.finished(1);
+    expect(pacer.due(500, 0.0001)).toBe(false);
+    expect(pacer.due(500, 0.01)).toBe(true);
+  });
+});
+
+describe('areas', () => {
+  const check = (lon: number, wrapped: number) =>
+    it(`longitude ${lon} is ${wrapped}`, () => expect(wrapLon(lon)).toBeCloseTo(wrapped, 9));
+  check(190, -170);
+  check(-190, 170);
+  check(-540, -180);
+  check(12, 12);
+
+  it('Paris to London is 344 km', () => {
+    expect(distanceM([2.3522, 48.8566], [-0.1276, 51.5072]) / 1000).toBeCloseTo(343.6, 0);
+  });
+
+  it('every point of a circle’s edge is a radius away', () => {
+    const circle = { lon: 179.5, lat: 65, radius_m: 150_000 };
+    for (const point of outline({ circle })) {
+      expect(distanceM([circle.lon, circle.lat], point)).toBeCloseTo(150_000, -1);
+    }
+  });
+});
