@@ -48,6 +48,12 @@ pub trait Bus: fmt::Debug + Send + Sync + 'static {
 
     /// Whether messages arrive and nothing is missed.
     fn is_up(&self) -> bool;
+
+    /// Channels that nobody holds are given up at once from now on.
+    fn end_lingering(&self);
+
+    /// Whether the channel may still be subscribed.
+    fn knows(&self, channel: &str) -> bool;
 }
 
 /// What arrives.

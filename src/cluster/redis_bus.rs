@@ -14,6 +14,10 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
+use redis::{
+    AsyncConnectionConfig,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
@@ -25,6 +29,7 @@ use super::{
     wire::Frame,
 };
 use crate::{
+    backoff::Backoff,
     feed::{
         subscriber::{self, Gauges, Settings, Subscriber},
         subscriptions::Subscriptions,
@@ -51,7 +56,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// The handle: cheap to share, usable from any task.
 #[derive(Debug)]
-pub struct RedisBus {
+pub(super) struct RedisBus {
     subscriptions: Subscriptions,
     queue: mpsc::Sender<Queued>,
     queued_bytes: Arc<AtomicUsize>,
@@ -67,7 +72,7 @@ struct Queued {
 
 /// The publishing connection. Spawn [`Publisher::run`].
 #[derive(Debug)]
-pub struct Publisher {
+pub(super) struct Publisher {
     redis: Redis,
     queue: mpsc::Receiver<Queued>,
     queued_bytes: Arc<AtomicUsize>,
@@ -77,13 +82,17 @@ pub struct Publisher {
 
 /// The subscribing connection.
 #[derive(Debug)]
-pub struct RedisEvents(Subscriber);
+pub(super) struct RedisEvents(Subscriber);
 
 impl RedisBus {
     /// Two connections to be; neither is dialed before its task runs. `patterns` are subscribed for
     /// as long as the connection lives.
     #[must_use]
-    pub fn new(redis: &Redis, patterns: Vec<String>, metrics: &Arc<Metrics>) -> (Self, Publisher, RedisEvents) {
+    pub(super) fn new(
+        redis: &Redis,
+        patterns: Vec<String>,
+        metrics: &Arc<Metrics>,
+    ) -> (Self, Publisher, RedisEvents) {
         let gauges = Gauges {
             subscriptions: metrics.adapter_subscriptions.clone(),
             lost: metrics.adapter_connections_lost.clone(),
@@ -147,19 +156,30 @@ impl Bus for RedisBus {
     fn is_up(&self) -> bool {
         self.subscriptions.is_up() && self.link.borrow().is_some()
     }
+
+    fn end_lingering(&self) {
+        self.subscriptions.end_lingering();
+    }
+
+    fn knows(&self, channel: &str) -> bool {
+        self.subscriptions.knows(channel)
+    }
 }
 
 impl Publisher {
     /// Publishes until `stop`, then what is queued, and ends.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let mut wait = RECONNECT_MIN;
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut backoff = Backoff::new(RECONNECT_MIN, RECONNECT_MAX);
         loop {
-            let Some(dialed) = stop.run_until_cancelled(self.redis.connect()).await else { return };
+            let Some(dialed) = stop.run_until_cancelled(dial(&self.redis)).await else { return };
             match dialed {
-                Ok(link) => {
-                    wait = RECONNECT_MIN;
+                Ok((link, node)) => {
+                    backoff.reset();
                     self.link.send_replace(Some(link.clone()));
-                    let ended = self.serve(link, &stop).await;
+                    let ended = match node {
+                        Some(node) => self.serve(node, &stop).await,
+                        None => self.serve(link, &stop).await,
+                    };
                     self.link.send_replace(None);
                     match ended {
                         Ok(()) => return,
@@ -168,31 +188,38 @@ impl Publisher {
                 }
                 Err(error) => tracing::warn!(%error, "cluster bus: can not connect"),
             }
-            let jittered = wait.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-            if stop.run_until_cancelled(sleep(jittered)).await.is_none() {
+            let wait = backoff.next_wait(rand::random());
+            if stop.run_until_cancelled(sleep(wait)).await.is_none() {
                 return;
             }
-            wait = (wait * 2).min(RECONNECT_MAX);
         }
     }
 
     /// Publishes over one connection. Ends well at `stop`, otherwise when the connection does.
-    async fn serve(&mut self, mut link: Link, stop: &CancellationToken) -> Result<(), String> {
+    async fn serve(
+        &mut self,
+        mut connection: impl ConnectionLike,
+        stop: &CancellationToken,
+    ) -> Result<(), String> {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
             let received = tokio::select! {
                 received = timeout(PROBE_INTERVAL, self.queue.recv_many(&mut batch, BATCH_MAX)) => received,
-                () = stop.cancelled() => return self.drain(link).await,
+                () = stop.cancelled() => return self.drain(&mut connection).await,
             };
             match received {
                 Ok(0) => return Ok(()), // No handle is left.
-                Ok(_) => self.send(&mut link, &mut batch).await?,
-                Err(_) => answered(redis::cmd("PING").query_async::<()>(&mut link)).await?,
+                Ok(_) => self.send(&mut connection, &mut batch).await?,
+                Err(_) => answered(redis::cmd("PING").query_async::<()>(&mut connection)).await?,
             }
         }
     }
 
-    async fn send(&self, link: &mut Link, batch: &mut Vec<Queued>) -> Result<(), String> {
+    async fn send(
+        &self,
+        connection: &mut impl ConnectionLike,
+        batch: &mut Vec<Queued>,
+    ) -> Result<(), String> {
         let mut pipeline = redis::pipe();
         let (mut fresh, mut bytes) = (0, 0);
         for Queued { frame, at } in batch.drain(..) {
@@ -208,19 +235,23 @@ impl Publisher {
         if fresh == 0 {
             return Ok(());
         }
-        let sent = answered(pipeline.query_async::<()>(link)).await;
+        let sent = answered(pipeline.query_async::<()>(connection)).await;
         // A frame whose fate is unknown counts as dropped: sent again it could arrive twice.
-        let counter = if sent.is_ok() { &self.metrics.adapter_frames_published } else { &self.metrics.adapter_frames_dropped };
+        let counter = if sent.is_ok() {
+            &self.metrics.adapter_frames_published
+        } else {
+            &self.metrics.adapter_frames_dropped
+        };
         counter.inc_by(fresh);
         sent
     }
 
-    async fn drain(&mut self, mut link: Link) -> Result<(), String> {
+    async fn drain(&mut self, connection: &mut impl ConnectionLike) -> Result<(), String> {
         self.queue.close();
         let mut batch = Vec::new();
         let draining = async {
             while self.queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
-                self.send(&mut link, &mut batch).await?;
+                self.send(connection, &mut batch).await?;
             }
             Ok(())
         };
@@ -228,11 +259,36 @@ impl Publisher {
     }
 }
 
-async fn answered<T>(question: impl Future<Output = redis::RedisResult<T>>) -> Result<T, String> {
+/// A connection for questions, which Redis Cluster answers from all its nodes; and there one more for
+/// frames, since it keeps their order only if one node gets them all.
+async fn dial(redis: &Redis) -> redis::RedisResult<(Link, Option<MultiplexedConnection>)> {
+    let link = redis.connect().await?;
+    if !redis.is_cluster() {
+        return Ok((link, None));
+    }
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(ANSWER_MAX))
+        .set_response_timeout(Some(ANSWER_MAX));
+    let node = redis.client().await?.get_multiplexed_async_connection_with_config(&config).await?;
+    Ok((link, Some(node)))
+}
+
+/// Fails when the connection is of no use any more; a command that Redis refused is only told.
+async fn answered(question: impl Future<Output = redis::RedisResult<()>>) -> Result<(), String> {
     match timeout(ANSWER_MAX, question).await {
-        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) if is_refusal(&error) => {
+            tracing::error!(%error, "cluster bus: redis refuses");
+            Ok(())
+        }
+        Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {} ms", ANSWER_MAX.as_millis())),
     }
+}
+
+fn is_refusal(error: &redis::RedisError) -> bool {
+    let is_lost = error.is_unrecoverable_error() || error.is_io_error() || error.is_connection_dropped();
+    !is_lost && !error.is_timeout()
 }
 
 impl Events for RedisEvents {
