@@ -1,58 +1,160 @@
 //! Composition root: builds the parts, owns their tasks, orders the shutdown. The only file that sees all.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use tokio::{net::TcpListener, runtime::Handle, task::JoinSet, time::timeout};
-use tokio_util::sync::CancellationToken;
+use serde_json::json;
+use tokio::{net::TcpListener, runtime::Handle, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::Config,
+    config::{AuthKind, Config},
+    dispatch::DispatchOptions,
+    gateway::{Gateway, GatewayOptions},
     http::{self, Admin},
     observe::{MemoryClasses, Metrics, Readiness, RuntimeLag},
     shutdown::Signals,
+    sockets::SocketOptions,
+    transport::{CloseReason, Engine, EngineOptions, Listener},
+    upstream::Upstream,
 };
+
+/// How often a wave of viewers is closed while draining.
+const WAVE: Duration = Duration::from_millis(100);
+/// How much of the grace period the waves may take.
+const WAVES_SHARE: f64 = 0.6;
 
 /// Runs until a signal, then ends cleanly.
 ///
 /// # Errors
-/// A port is taken, or a part ended early.
+/// A port is taken, or a part could not be built.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::install().context("cannot handle signals")?;
     let metrics = Arc::new(Metrics::default());
     let readiness = Readiness::default();
     let serving = readiness.condition("serving");
     let ports = &config.shared.ports;
-    let public = bind(ports.listen, "FLEETCAST_LISTEN").await?;
-    let admin = bind(ports.admin_listen, "FLEETCAST_ADMIN_LISTEN").await?;
+    let public = Listener::bind(ports.listen, metrics.clone())
+        .with_context(|| format!("cannot listen on {} (FLEETCAST_LISTEN)", ports.listen))?;
+    let admin = TcpListener::bind(ports.admin_listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (FLEETCAST_ADMIN_LISTEN)", ports.admin_listen))?;
+    let (public_addr, admin_addr) = (public.addr()?, admin.local_addr()?);
+    if config.auth == AuthKind::None {
+        tracing::warn!("authentication is off: everybody who reaches the public port sees every fleet");
+    }
     let lag =
         RuntimeLag::start(Handle::current(), Arc::clone(&metrics)).context("cannot sample the runtime")?;
-    let (public_addr, admin_addr) = (public.local_addr()?, admin.local_addr()?);
 
-    let stop = CancellationToken::new();
-    let mut tasks = JoinSet::new();
+    let (stop_sources, stop) = (CancellationToken::new(), CancellationToken::new());
+    let tasks = TaskTracker::new();
+    let upstream = Upstream::build(&config, &metrics)?;
+    let options = gateway_options(&config, upstream.relays_only());
+    let gateway = Gateway::start(options, upstream.feed.clone(), &upstream.loader(), &metrics, &tasks, &stop);
+    upstream.start(gateway.dispatcher.clone(), &readiness, &tasks, &stop_sources, &stop);
+
     let parts = Admin {
         metrics,
         readiness,
-        memory: MemoryClasses::default(),
-        connections: Arc::new(|_| serde_json::Value::Array(Vec::new())),
+        memory: memory_classes(&gateway.engine),
+        connections: connections(&gateway.engine),
     };
     tasks.spawn(http::serve(admin, parts.router(), stop.clone()));
+    let routes = gateway.routes().merge(http::web_client());
+    tasks.spawn(public.serve(routes, stop.clone()));
     tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
     serving.set_ready();
 
     let signal = signals.next().await;
     tracing::info!(signal, "stopping");
     serving.set_unready("shutting down");
-    stop.cancel();
-    let ended = timeout(config.shared.shutdown.shutdown_grace, tasks.join_all()).await;
-    if ended.is_err() {
-        tracing::warn!("some requests did not end within the grace period");
+    stop_sources.cancel();
+    let grace = config.shared.shutdown.shutdown_grace;
+    let orderly = async {
+        drain(&gateway.engine, grace).await;
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+    };
+    tokio::select! {
+        ended = timeout(grace, orderly) => if ended.is_err() {
+            tracing::warn!("not everything ended within the grace period");
+        },
+        signal = signals.next() => tracing::warn!(signal, "stopping at once"),
     }
     drop(lag);
+    tracing::info!("stopped");
     Ok(())
 }
 
-async fn bind(addr: std::net::SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr} ({variable})"))
+fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
+    let edge = &config.shared.edge;
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    GatewayOptions {
+        engine: EngineOptions {
+            ping_interval_ms: ms(edge.ping_interval),
+            ping_timeout_ms: ms(edge.ping_timeout),
+            message_bytes_max: edge.max_message_bytes as usize,
+            viewer_queue_bytes: edge.viewer_queue_bytes as usize,
+            slow_timeout_ms: ms(edge.slow_timeout),
+            connections_max: edge.max_connections as usize,
+            connects_per_second: edge.connect_rate.per_second,
+            origins: edge.origins(),
+            ..EngineOptions::default()
+        },
+        dispatch: DispatchOptions {
+            shards: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            payload: edge.payload,
+            relay_only,
+        },
+        sockets: SocketOptions {
+            room_prefix: edge.room_prefix.clone(),
+            subscriptions_max: edge.max_subscriptions as usize,
+            confirm_timeout: Duration::from_secs(3),
+        },
+    }
+}
+
+/// Closes all transports in even waves, so that stock clients come back elsewhere, and not all at once.
+async fn drain(engine: &Engine, grace: Duration) {
+    let sessions = engine.sessions();
+    let waves = (grace.as_secs_f64() * WAVES_SHARE / WAVE.as_secs_f64()).floor().max(1.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and small")]
+    let wave = sessions.len().div_ceil(waves as usize).max(20);
+    for (index, chunk) in sessions.chunks(wave).enumerate() {
+        if index > 0 {
+            tokio::time::sleep(WAVE).await;
+        }
+        for session in chunk {
+            session.close(CloseReason::Shutdown);
+        }
+    }
+    engine.close_all(CloseReason::Shutdown);
+    // What the disconnect handlers still do is short; their log lines belong to this process.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+fn memory_classes(engine: &Engine) -> MemoryClasses {
+    let classes = MemoryClasses::default();
+    let (connections, queues) = (engine.clone(), engine.clone());
+    classes.register("connections", move || connections.memory().0 as u64);
+    classes.register("queues", move || queues.memory().1 as u64);
+    classes
+}
+
+fn connections(engine: &Engine) -> http::ConnectionList {
+    let engine = engine.clone();
+    Arc::new(move |limit| {
+        let session = |session: &Arc<crate::transport::Session>| {
+            let handshake = session.handshake();
+            json!({
+                "ip": handshake.address,
+                "eio": session.protocol().number(),
+                "transport": session.transport(),
+                "connected_ms": crate::transport::epoch_ms() - handshake.issued_ms,
+                "backlog_bytes": session.backlog_bytes(),
+            })
+        };
+        engine.sessions().iter().take(limit).map(session).collect()
+    })
 }

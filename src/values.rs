@@ -1,7 +1,7 @@
 //! Values of options: durations, rates, secrets. Every part may use them; they know no part.
 //! Invariant: a secret's text never reaches `Debug`, `Display` or an error.
 
-use std::{convert::Infallible, fmt, str::FromStr, time::Duration};
+use std::{convert::Infallible, fmt, net::IpAddr, str::FromStr, time::Duration};
 
 /// Reads `250ms`, `30s`, `5m` or `2h`; for `value_parser`.
 ///
@@ -64,6 +64,52 @@ impl fmt::Display for Rate {
     }
 }
 
+/// An address, or a network such as `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix_bits: u8,
+}
+
+impl Network {
+    /// Whether the address lies in it. An IPv4 address counts the same when it comes wrapped into IPv6.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let host_bits = 32 - u32::from(self.prefix_bits);
+                (network.to_bits() ^ address.to_bits()).checked_shr(host_bits).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let host_bits = 128 - u32::from(self.prefix_bits);
+                (network.to_bits() ^ address.to_bits()).checked_shr(host_bits).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let invalid =
+            || InvalidValue(format!("`{text}` is neither an address nor a network such as 10.0.0.0/8"));
+        let text = text.trim();
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| invalid())?;
+        let bits_max = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = prefix.map_or(Ok(bits_max), str::parse).map_err(|_| invalid())?;
+        if prefix_bits > bits_max {
+            return Err(invalid());
+        }
+        Ok(Self { address, prefix_bits })
+    }
+}
+
 /// A text that must not be printed. An option of this type may also be given as a file, by the variable
 /// of its name and `_FILE`.
 #[derive(Clone, PartialEq, Eq)]
@@ -115,6 +161,26 @@ mod tests {
         assert_eq!("1000/s".parse(), Ok(Rate { per_second: 1000 }));
         for no in ["", "1000", "0/s", "-1/s", "1/m", "/s", "5000000000/s"] {
             assert!(no.parse::<Rate>().is_err(), "{no}");
+        }
+    }
+
+    #[test]
+    fn networks_contain_addresses() {
+        let check = |network: &str, address: &str, expected: bool| {
+            let network: Network = network.parse().unwrap();
+            assert_eq!(network.contains(address.parse().unwrap()), expected, "{network:?} {address}");
+        };
+        check("10.0.0.0/8", "10.255.1.2", true);
+        check("10.0.0.0/8", "11.0.0.1", false);
+        check("127.0.0.1", "127.0.0.1", true);
+        check("127.0.0.1", "127.0.0.2", false);
+        check("0.0.0.0/0", "203.0.113.9", true);
+        check("10.0.0.0/8", "::ffff:10.1.1.1", true);
+        check("fd00::/8", "fd12::1", true);
+        check("::/0", "fd12::1", true);
+        check("fd00::/8", "10.0.0.1", false);
+        for no in ["", "10.0.0.0/33", "10.0.0", "host", "10.0.0.0/", "10.0.0.0/-1", "::/129"] {
+            assert!(no.parse::<Network>().is_err(), "{no}");
         }
     }
 

@@ -10,7 +10,9 @@ pub use options::{
     ShutdownOptions, SourceKind, StoreKind,
 };
 
-use crate::store::Redis;
+use std::time::Duration;
+
+use crate::{fleet::FieldMap, source::demo, store::Redis};
 
 /// What the gateway runs with.
 #[derive(Debug, Clone)]
@@ -25,6 +27,12 @@ pub struct Config {
     pub redis_prefix: String,
     /// Who may connect.
     pub auth: AuthKind,
+    /// Where messages keep what is looked for.
+    pub fields: FieldMap,
+    /// How far ahead of the clock a message's time may be.
+    pub skew_max: Duration,
+    /// The size of the simulation.
+    pub demo: demo::Options,
     /// What `serve` and `demo` have in common.
     pub shared: SharedOptions,
     /// Variables named like ours that are none of ours; to be told in the log.
@@ -64,6 +72,7 @@ impl Config {
             return bad("FLEETCAST_AUTH (--auth) is required: none lets everybody see every fleet");
         };
         check_prefix(&run.redis.redis_prefix)?;
+        options::check_demo(&run.demo)?;
         run.shared.check()?;
         Ok(Self {
             source,
@@ -71,6 +80,9 @@ impl Config {
             redis,
             redis_prefix: run.redis.redis_prefix,
             auth,
+            fields: run.source.fields,
+            skew_max: run.source.max_skew,
+            demo: run.demo,
             shared: run.shared,
             unknown_variables: environment.unknown_variables(),
         })
@@ -81,6 +93,7 @@ impl Config {
     /// # Errors
     /// Two options do not fit together.
     pub fn demo(run: DemoRun, environment: &Environment) -> Result<Self, BadConfig> {
+        options::check_demo(&run.demo)?;
         run.shared.check()?;
         Ok(Self {
             source: SourceKind::Demo,
@@ -88,6 +101,9 @@ impl Config {
             redis: None,
             redis_prefix: String::new(),
             auth: AuthKind::None,
+            fields: FieldMap::default(),
+            skew_max: Duration::from_secs(300),
+            demo: run.demo,
             shared: run.shared,
             unknown_variables: environment.unknown_variables(),
         })

@@ -6,9 +6,14 @@ use clap::{Args, ValueEnum};
 
 use super::{BadConfig, bad};
 use crate::{
+    dispatch::Payload,
+    fleet::FieldMap,
     observe::logging::LogOptions,
+    region::ShapeLimits,
+    source::demo,
     store::Redis,
-    values::{InvalidValue, Rate, Secret, duration, positive_duration},
+    transport,
+    values::{InvalidValue, Network, Rate, Secret, duration, positive_duration},
 };
 
 /// What `serve` takes.
@@ -16,6 +21,8 @@ use crate::{
 pub struct ServeRun {
     #[command(flatten)]
     pub(super) source: SourceOptions,
+    #[command(flatten, next_help_heading = "Simulation (source demo)")]
+    pub(super) demo: demo::Options,
     #[command(flatten)]
     pub(super) redis: RedisOptions,
     #[command(flatten)]
@@ -27,6 +34,8 @@ pub struct ServeRun {
 /// What `demo` takes: it brings its own source, store and authentication.
 #[derive(Debug, Clone, Args)]
 pub struct DemoRun {
+    #[command(flatten, next_help_heading = "Simulation")]
+    pub(super) demo: demo::Options,
     #[command(flatten)]
     pub(super) shared: SharedOptions,
 }
@@ -40,6 +49,9 @@ pub struct SharedOptions {
     /// Limits and deadlines of the public port.
     #[command(flatten)]
     pub edge: EdgeOptions,
+    /// What a region may cost.
+    #[command(flatten, next_help_heading = "Connections")]
+    pub shapes: ShapeLimits,
     /// How the process ends.
     #[command(flatten)]
     pub shutdown: ShutdownOptions,
@@ -60,6 +72,20 @@ impl SharedOptions {
         }
         Ok(())
     }
+}
+
+/// What can be said of a simulation without building it.
+pub(super) fn check_demo(options: &demo::Options) -> Result<(), BadConfig> {
+    let &demo::Options { assets, fleets, rate, .. } = options;
+    if fleets > assets {
+        return bad(format!(
+            "FLEETCAST_DEMO_FLEETS (--fleets): {fleets} fleets are more than {assets} assets"
+        ));
+    }
+    if !(0.01..=50.0).contains(&rate) {
+        return bad(format!("FLEETCAST_DEMO_RATE (--rate): {rate} is not between 0.01 and 50"));
+    }
+    Ok(())
 }
 
 /// Where updates come from.
@@ -92,6 +118,18 @@ pub(super) struct SourceOptions {
     /// Where the newest state lives [default: redis when there is a Redis URL, else memory].
     #[arg(long, env = "FLEETCAST_STORE")]
     pub(super) store: Option<StoreKind>,
+    /// Where a message keeps its asset, fleet, time and position, as JSON Pointers
+    #[arg(
+        long,
+        env = "FLEETCAST_FIELDS",
+        value_name = "NAME=POINTER,…",
+        default_value = "asset=/assetId,fleet=/fleetId,ts=/ts,lat=/lat,lon=/lon"
+    )]
+    pub(super) fields: FieldMap,
+    /// How far ahead of the clock a message's time may be
+    #[arg(long, env = "FLEETCAST_MAX_SKEW", value_name = "DURATION", default_value = "5m",
+          value_parser = duration)]
+    pub(super) max_skew: Duration,
 }
 
 /// Redis.
@@ -184,6 +222,10 @@ pub struct EdgeOptions {
     /// Origins whose pages may connect, separated by commas, or `*` [default: same origin only].
     #[arg(long, env = "FLEETCAST_CORS_ORIGINS", value_name = "ORIGINS")]
     pub cors_origins: Option<Origins>,
+    /// Proxies whose `X-Forwarded-For` counts, separated by commas: addresses, or networks such as
+    /// `10.0.0.0/8`.
+    #[arg(long, env = "FLEETCAST_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
+    pub trusted_proxies: Vec<Network>,
     /// Connections at the same time; beyond, HTTP 503.
     #[arg(long, env = "FLEETCAST_MAX_CONNECTIONS", value_name = "COUNT", default_value = "100000",
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -211,6 +253,34 @@ pub struct EdgeOptions {
     #[arg(long, env = "FLEETCAST_SLOW_TIMEOUT", value_name = "DURATION", default_value = "30s",
           value_parser = positive_duration)]
     pub slow_timeout: Duration,
+    /// Bytes that may wait for one viewer; beyond, it gets the newest state when it reads again
+    #[arg(long, env = "FLEETCAST_VIEWER_QUEUE_BYTES", value_name = "BYTES", default_value = "1048576",
+          value_parser = clap::value_parser!(u32).range(65_536..))]
+    pub viewer_queue_bytes: u32,
+    /// What `fleet_update` carries: the source's message as a string, or parsed
+    #[arg(long, env = "FLEETCAST_PAYLOAD", value_enum, default_value_t)]
+    pub payload: Payload,
+    /// Before a fleet's id in the names of rooms
+    #[arg(
+        long,
+        env = "FLEETCAST_ROOM_PREFIX",
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub room_prefix: String,
+}
+
+impl EdgeOptions {
+    /// Whose pages may connect, as the edge takes it.
+    #[must_use]
+    pub fn origins(&self) -> transport::Origins {
+        match &self.cors_origins {
+            None => transport::Origins::Same,
+            Some(Origins::Any) => transport::Origins::Any,
+            Some(Origins::Listed(origins)) => transport::Origins::Only(origins.clone()),
+        }
+    }
 }
 
 /// How the process ends.

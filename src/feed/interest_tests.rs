@@ -1,3 +1,5 @@
+//! The pure core against a model of a Redis server: random interest, answers in any order, lost connections.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;

@@ -18,7 +18,8 @@
 //! It takes bursts (`Vec<FeedEvent>`) and handles their events in order. A fleet is complete up to its
 //! state's `seq`; a batch of another epoch, or one that starts later than `seq + 1`, is a hole as well
 //! (the first batch after a subscription starts wherever the fleet is), and one that starts earlier
-//! repeats what the snapshot had. `Gap` and `Restored` mean: read the fleet, or all of them, from the store again.
+//! repeats what the snapshot had. `Gap` and `Restored` mean: read the fleet, or all of them, from the
+//! store again.
 //!
 //! # Other channels
 //! [`interest`], [`subscriptions`] and [`subscriber`] know no fleets: whoever needs interest-driven
@@ -38,7 +39,30 @@ use std::{fmt, sync::Arc, time::Duration};
 
 pub use self::redis::{Channels, RedisFeed, Settings};
 use self::subscriptions::{Hold, Subscriptions, Unconfirmed};
-use crate::fleet::{Epoch, FleetBatch, FleetId};
+use crate::{
+    fleet::{Epoch, FleetBatch, FleetId},
+    values::duration,
+};
+
+/// How watched fleets are subscribed.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Redis")]
+pub struct Options {
+    /// How long a fleet stays subscribed after its last viewer, so that reloading pages do not flap.
+    #[arg(long, env = "FLEETCAST_FEED_LINGER", value_name = "TIME", default_value = "2s",
+          value_parser = duration)]
+    pub feed_linger: Duration,
+}
+
+impl Options {
+    /// The settings that follow.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        settings.connection.linger = self.feed_linger;
+        settings
+    }
+}
 
 /// What the feed tells its consumer.
 #[derive(Debug, Clone)]

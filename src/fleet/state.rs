@@ -160,7 +160,7 @@ impl FleetState {
         if let Some(asset) = &update.asset {
             let known = self.assets.get(asset).map(Arc::as_ref);
             match AssetState::after(known, asset, update, origin) {
-                Ok(state) => self.insert(AssetState { seq: self.seq + 1, ..state }),
+                Ok(state) => self.insert(Arc::new(AssetState { seq: self.seq + 1, ..state })),
                 Err(Unchanged::Stale) => return Applied::Stale,
                 Err(Unchanged::Duplicate) => return Applied::Duplicate,
             }
@@ -177,13 +177,19 @@ impl FleetState {
         }
     }
 
-    /// Takes over what a store knows of one asset, if it is newer than what is here.
-    pub fn load(&mut self, state: AssetState) {
+    /// Takes over what a store knows of one asset. Where this replica has newer state, that may have been
+    /// put together from partial updates only: then the store's fields fill what it lacks.
+    pub fn load(&mut self, state: Arc<AssetState>) {
         self.seq = self.seq.max(state.seq);
-        if self.assets.get(&state.id).is_some_and(|known| known.seq >= state.seq) {
-            return;
+        let Some(known) = self.assets.get(&state.id).filter(|known| known.seq >= state.seq) else {
+            return self.insert(state);
+        };
+        let data = merge(&state.data, &known.data);
+        let position = known.position.or(state.position);
+        if data != known.data || position != known.position {
+            let filled = AssetState { data, position, ..(**known).clone() };
+            self.insert(Arc::new(filled));
         }
-        self.insert(state);
     }
 
     /// Advances the counter without a change, for numbers that the store used and this replica need not see.
@@ -207,12 +213,12 @@ impl FleetState {
             data: known.map_or_else(|| update.raw.clone(), |known| merge(&known.data, &update.raw)),
             raw: update.raw.clone(),
         };
-        self.insert(state);
+        self.insert(Arc::new(state));
     }
 
-    fn insert(&mut self, state: AssetState) {
+    fn insert(&mut self, state: Arc<AssetState>) {
         let (id, seq) = (state.id.clone(), state.seq);
-        if let Some(old) = self.assets.insert(id.clone(), Arc::new(state)) {
+        if let Some(old) = self.assets.insert(id.clone(), state) {
             self.order.remove(&old.seq);
         }
         self.order.insert(seq, id);
@@ -268,6 +274,17 @@ mod tests {
         fleet.apply(&update("a", 2, r#"{"fuel":{"l":79}}"#));
         assert_eq!(fleet.get("a").unwrap().data, r#"{"temp":4,"fuel":{"l":79,"pct":50}}"#);
         assert_eq!(fleet.get("a").unwrap().raw, r#"{"fuel":{"l":79}}"#);
+    }
+
+    #[test]
+    fn a_loaded_state_fills_what_partial_updates_lack() {
+        let mut store = FleetState::default();
+        store.apply(&update("a", 1, r#"{"temp":4,"fuel":80}"#));
+        let mut replica = FleetState::starting_after(1);
+        replica.apply_numbered(&update("a", 2, r#"{"fuel":79}"#), 2);
+        replica.load(store.get("a").unwrap().clone());
+        assert_eq!(replica.get("a").unwrap().data, r#"{"temp":4,"fuel":79}"#);
+        assert_eq!((replica.get("a").unwrap().seq, replica.seq()), (2, 2));
     }
 
     #[test]

@@ -1,8 +1,12 @@
-//! The admin port: health, metrics, and what an operator needs to look inside.
-//! Invariant: nothing here is reachable from the public port.
+//! Routes beside Socket.IO.
+//!
+//! The web client on the public port; health, metrics and what an operator needs to look inside on the
+//! admin port. Invariant: nothing of the admin port is reachable from the public one.
 
 mod admin;
 mod debug;
 mod health;
+mod web_client;
 
 pub use admin::{Admin, ConnectionList, serve};
+pub use web_client::web_client;

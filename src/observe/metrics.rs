@@ -2,11 +2,12 @@
 //! Invariant: no label whose values grow with time, assets or connections.
 
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
 use super::{
+    connections::{ConnectionLabels, ReasonLabels},
     log_writer::LogCollector,
     memory::{MemoryClasses, MemoryCollector},
     process::ProcessCollector,
@@ -98,4 +99,44 @@ metrics! {
     deliveries: Counter as "deliveries",
     /// Bytes handed to the kernel for viewers.
     sent_bytes: Counter as "sent_bytes",
+    /// Updates that a viewer did not get one by one, because it did not keep up.
+    conflated: Counter as "conflated",
+    /// Times that a viewer stopped keeping up.
+    lagging: Counter as "lagging",
+    /// Resyncs sent to viewers.
+    resyncs: Counter as "resyncs",
+    /// Age of an update at its delivery, from its receipt by the ingesting process, in seconds.
+    delivery_age: Seconds as "delivery_age_seconds",
+    /// Age of an update at its delivery, from its own timestamp, in seconds.
+    event_age: Seconds as "event_age_seconds",
+    /// Rooms with local viewers.
+    rooms: Gauge as "rooms",
+    /// Viewers connected to the main namespace.
+    viewers: Gauge as "viewers",
+    /// Open Engine.IO sessions by transport and protocol version.
+    connections: Family<ConnectionLabels, Gauge> as "connections",
+    /// Engine.IO sessions opened, by the transport that they began with and protocol version.
+    connects: Family<ConnectionLabels, Counter> as "connects",
+    /// Polling sessions that became websockets.
+    upgrades: Counter as "upgrades",
+    /// Engine.IO sessions ended, by reason.
+    disconnects: Family<ReasonLabels, Counter> as "disconnects",
+    /// Connections that could not be accepted (no descriptors left, say).
+    accept_errors: Counter as "accept_errors",
+    /// Websockets closed for breaking the websocket protocol.
+    protocol_errors: Counter as "protocol_errors",
+    /// Sessions ended because socketioxide wrote something that is no whole frame. Must stay 0.
+    bridge_errors: Counter as "bridge_errors",
+    /// Requests refused for their origin.
+    origins_refused: Counter as "origins_refused",
+    /// Requests refused with one of Engine.IO's error codes.
+    requests_refused: Counter as "requests_refused",
+    /// Connections refused with a `connect_error`.
+    handshakes_refused: Counter as "handshakes_refused",
+    /// Viewers let in while their subscription could not be confirmed.
+    unconfirmed_connects: Counter as "unconfirmed_connects",
+    /// Subscription requests answered with an error.
+    subscriptions_refused: Counter as "subscriptions_refused",
+    /// Handshakes answered 503 by admission.
+    connects_refused: Counter as "connects_refused",
 }

@@ -1,6 +1,7 @@
 //! What operators see: metrics, logs, readiness, memory, lag. Anyone may use it; it uses nobody.
 
 mod allocator;
+mod connections;
 mod log_writer;
 pub mod logging;
 mod memory;

@@ -8,10 +8,17 @@
 /// What the tests start and stop: gateways, Redis, faults, Node scripts.
 mod support;
 
+/// Health, metrics and the inside of a running gateway.
+mod admin;
+/// Options, exit codes, help.
+mod cli;
 /// Updates of watched fleets through Redis, in churn and outages.
 mod feed;
 /// The harness itself does what its users rely on.
 mod harness;
-
+/// Stock clients through the sticky proxy of `docker/`.
+mod proxy;
 /// The Redis store: what it writes, publishes and survives.
 mod store;
+/// House rules.
+mod tidy;

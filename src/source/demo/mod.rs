@@ -11,37 +11,82 @@ mod path;
 mod simulation;
 mod vehicle;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    ops::RangeInclusive,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use tokio::time::{Instant, sleep_until};
 
-pub use simulation::{InvalidDemo, Simulation};
+pub use simulation::Simulation;
 
-use crate::fleet::Record;
+use crate::{fleet::Record, values::InvalidValue};
 
 /// The demo's size and speed.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Demo source")]
 pub struct Options {
-    /// How many simulated assets there are
-    #[arg(long, env = "FLEETCAST_DEMO_ASSETS", default_value_t = 50_000, value_name = "COUNT",
+    /// How many simulated assets there are.
+    #[arg(long, env = "FLEETCAST_DEMO_ASSETS", value_name = "COUNT", default_value_t = 50_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub assets: u32,
-    /// How many fleets they belong to; the first is `nordic-01`
-    #[arg(long, env = "FLEETCAST_DEMO_FLEETS", default_value_t = 200, value_name = "COUNT",
+    /// How many fleets they belong to, at most one per asset; the first is `nordic-01`.
+    #[arg(long, env = "FLEETCAST_DEMO_FLEETS", value_name = "COUNT", default_value_t = 200,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub fleets: u32,
-    /// How often each asset speaks per second, 0.01 to 50
-    #[arg(long, env = "FLEETCAST_DEMO_RATE", default_value_t = 1.0, value_name = "HERTZ")]
+    /// How often each asset speaks per second, 0.01 to 50.
+    #[arg(long, env = "FLEETCAST_DEMO_RATE", value_name = "HERTZ", default_value_t = 1.0,
+          value_parser = rate)]
     pub rate: f64,
-    /// The same seed gives the same fleet
-    #[arg(long, env = "FLEETCAST_DEMO_SEED", default_value_t = 1, value_name = "NUMBER")]
+    /// The same seed gives the same fleet.
+    #[arg(long, env = "FLEETCAST_DEMO_SEED", value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
+}
+
+impl Options {
+    /// Checks what one option alone can not say.
+    ///
+    /// # Errors
+    /// There are more fleets than assets, or the rate is out of its range.
+    pub fn check(&self) -> Result<(), InvalidDemo> {
+        let &Self { assets, fleets, rate, .. } = self;
+        if !RATES.contains(&rate) {
+            return Err(InvalidDemo::Rate(rate));
+        }
+        if fleets == 0 || fleets > assets {
+            return Err(InvalidDemo::Fleets { fleets, assets });
+        }
+        Ok(())
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self { assets: 50_000, fleets: 200, rate: 1.0, seed: 1 }
     }
+}
+
+/// Why a demo can not be built.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum InvalidDemo {
+    /// Some fleets would be empty, or there are none.
+    #[error("FLEETCAST_DEMO_FLEETS (--fleets): {fleets} fleets of {assets} assets; each needs one at least")]
+    Fleets {
+        /// As asked for.
+        fleets: u32,
+        /// As asked for.
+        assets: u32,
+    },
+    /// Too fast, too slow, or no number.
+    #[error("FLEETCAST_DEMO_RATE (--rate): {0} is not between 0.01 and 50 per second")]
+    Rate(f64),
+}
+
+const RATES: RangeInclusive<f64> = 0.01..=50.0;
+
+fn rate(text: &str) -> Result<f64, InvalidValue> {
+    let rate = text.parse().ok().filter(|rate| RATES.contains(rate));
+    rate.ok_or_else(|| InvalidValue(format!("`{text}` is not a rate between 0.01 and 50 per second")))
 }
 
 /// Batches per second at a rate of one: 50,000 updates leave in slices of 1,000.

@@ -102,7 +102,8 @@ impl Networks {
         self.networks.push(Network { region, mode, steps, is_stop });
     }
 
-    /// A trip out and back again: along the whole lane at sea, over one to three roads on land, or more if they are short.
+    /// A trip out and back again: along the whole lane at sea, over one to three roads on land, or more
+    /// if they are short.
     pub(super) fn round_trip(&self, region: usize, mode: Mode, chance: &mut Chance) -> Vec<Step> {
         let network = self.networks.iter().find(|network| (network.region, network.mode) == (region, mode));
         let network = network.expect("land regions have roads and rails, lanes have the sea");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Options,
+    InvalidDemo, Options,
     chance::Chance,
     json::{self, Identity},
     network::{Networks, REGION_COUNT, is_sea, region_name},
@@ -16,25 +16,6 @@ use crate::fleet::{AssetId, FleetId, Record, Update};
 /// Streams of chance: one per path, fleet and vehicle, so that more of one does not change the others.
 const FLEET_STREAM: u64 = 1 << 32;
 const VEHICLE_STREAM: u64 = 1 << 40;
-
-/// Why a demo can not be built.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum InvalidDemo {
-    /// Some fleets would be empty.
-    #[error("{fleets} fleets are more than {assets} assets")]
-    MoreFleetsThanAssets {
-        /// As asked for.
-        fleets: u32,
-        /// As asked for.
-        assets: u32,
-    },
-    /// Too fast, too slow, or no number.
-    #[error("rate {0} is not between 0.01 and 50 per second")]
-    Rate(f64),
-    /// There is nothing to simulate.
-    #[error("no fleets")]
-    Empty,
-}
 
 /// Vehicles of regional carriers, fleet by fleet.
 #[derive(Debug)]
@@ -69,16 +50,8 @@ impl Simulation {
     /// # Errors
     /// There are more fleets than assets, or the rate is out of its range.
     pub fn new(options: &Options) -> Result<Self, InvalidDemo> {
-        let &Options { assets, fleets, rate, seed } = options;
-        if !(0.01..=50.0).contains(&rate) {
-            return Err(InvalidDemo::Rate(rate));
-        }
-        if fleets == 0 {
-            return Err(InvalidDemo::Empty);
-        }
-        if fleets > assets {
-            return Err(InvalidDemo::MoreFleetsThanAssets { fleets, assets });
-        }
+        options.check()?;
+        let &Options { assets, fleets, seed, .. } = options;
         let mut simulation = Self {
             networks: Networks::new(seed),
             fleets: Vec::with_capacity(fleets as usize),

@@ -1,3 +1,5 @@
+//! What the simulation promises: deterministic, plausible, evenly spread.
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
@@ -153,9 +155,10 @@ fn nonsense_is_refused_by_name() {
         let error = Simulation::new(&Options { assets, fleets, rate, seed: 1 }).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     };
-    no(10, 11, 1.0, "11 fleets");
+    no(10, 11, 1.0, "11 fleets of 10");
+    no(10, 0, 1.0, "0 fleets");
     no(10, 1, f64::NAN, "NaN");
-    no(10, 1, 0.0, "rate 0");
+    no(10, 1, 0.0, ": 0 is not");
     no(10, 1, 51.0, "51");
 }
 

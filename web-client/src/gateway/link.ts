@@ -3,7 +3,7 @@
 
 import type { FleetStore } from '../fleet/store';
 import * as view from '../view/state';
-import type { FromWorker, ToWorker } from './messages';
+import type { FromWorker, Rates, ToWorker } from './messages';
 
 export class GatewayLink {
   readonly #worker: Worker;
@@ -38,7 +38,7 @@ export class GatewayLink {
         view.feed.value = message.feed;
         return;
       case 'rates':
-        view.rates.value = message.rates;
+        view.rates.value = onGatewayClock(message.rates);
         return;
       case 'detail':
         this.onDetail(message);
@@ -61,4 +61,10 @@ export class GatewayLink {
         return;
     }
   }
+}
+
+/** The worker measures ages with this machine's clock, which may be wrong. */
+function onGatewayClock(rates: Rates): Rates {
+  if (rates.lagMs === null) return rates;
+  return { ...rates, lagMs: Math.max(0, rates.lagMs + view.clockSkewMs.peek()) };
 }

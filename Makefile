@@ -1,0 +1,60 @@
+# Fleetcast: `make` lists what can be made.
+#
+# Everything runs from a fresh clone with the Rust and Node toolchains; `make setup` installs the rest.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+# `make test T=admin` runs the tests whose names contain `admin`.
+T ?=
+
+# Warnings are errors where nobody reads them. Clippy alone gets the flag: as RUSTFLAGS it would build every
+# dependency a second time.
+CLIPPY_FLAGS := $(if $(filter true,$(CI)),-- -D warnings)
+
+.PHONY: help
+help: ## List what can be made
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: demo
+demo: web ## Build, then show 50,000 simulated vehicles on http://127.0.0.1:3000/
+	$(CARGO) run --release --locked -- demo
+
+.PHONY: test
+test: setup lint test-rust test-web ## Everything that CI runs
+
+.PHONY: test-rust
+test-rust: ## Unit and integration tests (real Redis, Kafka, stock clients); T=name for some
+	$(CARGO) test --locked --lib --bins --tests -- $(T)
+	$(CARGO) test --locked --doc -- $(T)
+
+.PHONY: test-web
+test-web: ## Types, lints and unit tests of the web client
+	@if [[ -f web-client/package.json ]]; then \
+		scripts/npm-ci web-client; npm --prefix web-client run check; \
+	fi
+
+.PHONY: web
+web: ## Build the web client that the binary serves at /
+	@if [[ -f web-client/package.json ]]; then \
+		scripts/npm-ci web-client; npm --prefix web-client run build; \
+	fi
+
+.PHONY: lint
+lint: ## Formatting, clippy, and what else is installed: shellcheck, hadolint, cargo-deny
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets $(CLIPPY_FLAGS)
+	scripts/lint-files
+
+.PHONY: fmt
+fmt: ## Format the Rust code
+	$(CARGO) fmt
+
+.PHONY: bench
+bench: ## Measure; results and how they were taken are in docs/BENCHMARKS.md
+	$(CARGO) bench --locked
+
+.PHONY: setup
+setup: ## Install what building and testing need and this machine lacks
+	scripts/setup

@@ -1,0 +1,165 @@
+//! Updates as frames that viewers share.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+
+use crate::{
+    fleet::{AssetState, FleetId, Update},
+    transport::{event_frame, put_event_frame},
+};
+
+/// What `fleet_update` carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Payload {
+    /// The source's message as one string argument, as the Node gateway sends it.
+    #[default]
+    String,
+    /// The message parsed, for dashboards that expect an object.
+    Object,
+}
+
+/// A part of a snapshot stops growing here.
+const PART_BYTES_MAX: usize = 16 * 1024;
+
+/// One burst: a `fleet_update` per message, in order, as one buffer of whole frames.
+pub(super) fn burst(payload: Payload, updates: &[Update]) -> Bytes {
+    let mut out = BytesMut::with_capacity(updates.iter().map(|update| update.raw.len() + 48).sum());
+    let mut scratch = Vec::new();
+    for update in updates {
+        put_message(&mut out, &mut scratch, payload, &update.raw);
+    }
+    out.freeze()
+}
+
+/// The newest state of one asset as a `fleet_update`.
+pub(super) fn put_state(out: &mut BytesMut, payload: Payload, state: &AssetState) {
+    // A message that is only a part of what is known would hide the rest from a viewer that missed it.
+    put_message(out, &mut Vec::new(), payload, &state.data);
+}
+
+fn put_message(out: &mut BytesMut, scratch: &mut Vec<u8>, payload: Payload, raw: &[u8]) {
+    if payload == Payload::Object && serde_json::from_slice::<serde::de::IgnoredAny>(raw).is_ok() {
+        return put_event_frame(out, "fleet_update", raw);
+    }
+    scratch.clear();
+    let text = String::from_utf8_lossy(raw);
+    if serde_json::to_writer(&mut *scratch, text.as_ref()).is_ok() {
+        put_event_frame(out, "fleet_update", scratch);
+    }
+}
+
+/// Writes one asset as the contract's `Asset`. `data` is copied as it is.
+fn put_asset(out: &mut BytesMut, fleet: &FleetId, state: &AssetState) {
+    #[derive(Serialize)]
+    struct Head<'a> {
+        id: &'a str,
+        fleet: &'a str,
+        ts: i64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lat: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lon: Option<f64>,
+    }
+    let head = Head {
+        id: state.id.as_str(),
+        fleet: fleet.as_str(),
+        ts: state.ts_ms,
+        lat: state.position.map(|position| position.lat),
+        lon: state.position.map(|position| position.lon),
+    };
+    let start = out.len();
+    if serde_json::to_writer(out.writer(), &head).is_err() {
+        out.truncate(start);
+        return;
+    }
+    out.truncate(out.len() - 1);
+    out.put_slice(b",\"data\":");
+    out.put_slice(&state.data);
+    out.put_u8(b'}');
+}
+
+/// `fleet_updates` with the given assets.
+pub(super) fn fleet_updates<'a>(
+    fleet: &FleetId,
+    cursor: &str,
+    states: impl Iterator<Item = &'a AssetState>,
+) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_slice(b"{\"fleet\":");
+    put_text(&mut out, fleet.as_str());
+    out.put_slice(b",\"cursor\":");
+    put_text(&mut out, cursor);
+    out.put_slice(b",\"assets\":[");
+    put_list(&mut out, fleet, states);
+    out.put_slice(b"]}");
+    event_frame("fleet_updates", &out)
+}
+
+fn put_list<'a>(out: &mut BytesMut, fleet: &FleetId, states: impl Iterator<Item = &'a AssetState>) {
+    for (index, state) in states.enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        put_asset(out, fleet, state);
+    }
+}
+
+fn put_text(out: &mut BytesMut, text: &str) {
+    if serde_json::to_writer(out.writer(), text).is_err() {
+        out.put_slice(b"\"\"");
+    }
+}
+
+/// Splits states into parts of bounded size; at least one part, even of nothing.
+pub(super) fn parts(
+    fleet: &FleetId,
+    states: impl Iterator<Item = Arc<AssetState>>,
+) -> VecDeque<Vec<Arc<AssetState>>> {
+    let envelope = 2 * fleet.as_str().len() + 160;
+    let mut parts = VecDeque::from([Vec::new()]);
+    let mut bytes = envelope;
+    for state in states {
+        let asset = state.data.len() + 2 * state.id.as_str().len() + fleet.as_str().len() + 112;
+        if bytes + asset > PART_BYTES_MAX && bytes > envelope {
+            parts.push_back(Vec::new());
+            bytes = envelope;
+        }
+        bytes += asset;
+        if let Some(part) = parts.back_mut() {
+            part.push(state);
+        }
+    }
+    parts
+}
+
+/// One part of a `fleet_snapshot`.
+pub(super) fn snapshot_part<'a>(
+    fleet: &FleetId,
+    cursor: &str,
+    part: usize,
+    parts: usize,
+    states: impl Iterator<Item = &'a AssetState>,
+) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_slice(b"{\"fleet\":");
+    put_text(&mut out, fleet.as_str());
+    out.put_slice(b",\"cursor\":");
+    put_text(&mut out, cursor);
+    out.put_slice(format!(",\"part\":{part},\"parts\":{parts},\"assets\":[").as_bytes());
+    put_list(&mut out, fleet, states);
+    out.put_slice(b"]}");
+    event_frame("fleet_snapshot", &out)
+}
+
+/// `resync`: a fresh snapshot follows.
+pub(super) fn resync(fleet: &FleetId, reason: &str) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_slice(b"{\"fleet\":");
+    put_text(&mut out, fleet.as_str());
+    out.put_slice(b",\"reason\":");
+    put_text(&mut out, reason);
+    out.put_u8(b'}');
+    event_frame("resync", &out)
+}

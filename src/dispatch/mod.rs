@@ -1,0 +1,170 @@
+//! From updates to the viewers that watch them.
+//!
+//! Owns who watches which fleet on this replica, the frames that they share, and what a viewer gets that
+//! did not keep up. A fleet belongs to one shard task by hash; only that task touches its members, so a
+//! fan-out holds no lock, and joins and leaves are handled between its chunks. Knows nothing of sources,
+//! auth or HTTP.
+
+mod audience;
+mod encode;
+mod fleet;
+mod member;
+mod shard;
+
+use std::{
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use audience::{Audience, Membership};
+pub use encode::Payload;
+pub use member::Mode;
+
+use crate::{
+    fleet::{Epoch, FleetBatch, FleetId},
+    observe::Metrics,
+    store::Snapshot,
+    transport::Session,
+};
+use shard::{Control, Shard};
+
+/// Batches that may wait for a shard; beyond it, whoever delivers waits.
+const BATCHES_MAX: usize = 1024;
+/// Joins and leaves that may wait for a shard.
+const CONTROLS_MAX: usize = 4096;
+
+/// A viewer's number in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ViewerId(u64);
+
+/// One connected dashboard, as dispatch sees it.
+#[derive(Debug)]
+pub struct Viewer {
+    /// Its number, unique in this process.
+    pub id: ViewerId,
+    /// Its connection.
+    pub session: Arc<Session>,
+}
+
+impl Viewer {
+    /// A viewer over `session`.
+    #[must_use]
+    pub fn new(session: Arc<Session>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self { id: ViewerId(NEXT.fetch_add(1, Ordering::Relaxed)), session })
+    }
+}
+
+/// Where a shard asks for the state of a fleet that it does not have.
+pub type Loader =
+    Arc<dyn Fn(FleetId) -> futures_util::future::BoxFuture<'static, Option<Snapshot>> + Send + Sync>;
+
+/// How to dispatch.
+#[derive(Debug, Clone)]
+pub struct DispatchOptions {
+    /// How many shard tasks.
+    pub shards: usize,
+    /// What `fleet_update` carries.
+    pub payload: Payload,
+    /// There is no store: what passes by is all the state there is.
+    pub relay_only: bool,
+}
+
+/// A cheap handle on all shards.
+#[derive(Debug, Clone)]
+pub struct Dispatcher {
+    shards: Arc<[ShardHandle]>,
+    hasher: foldhash::fast::FixedState,
+}
+
+#[derive(Debug)]
+struct ShardHandle {
+    batches: mpsc::Sender<shard::Data>,
+    controls: mpsc::Sender<Control>,
+}
+
+impl Dispatcher {
+    /// Starts the shards on `tasks`; they end with `stop`.
+    #[must_use]
+    pub fn start(
+        options: &DispatchOptions,
+        loader: &Loader,
+        metrics: &Arc<Metrics>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let shards = (0..options.shards.max(1)).map(|_| {
+            let (batches, data) = mpsc::channel(BATCHES_MAX);
+            let (controls, control) = mpsc::channel(CONTROLS_MAX);
+            let shard = Shard::new(options.clone(), loader.clone(), metrics.clone(), controls.downgrade());
+            tasks.spawn(shard.run(data, control, stop.clone()));
+            ShardHandle { batches, controls }
+        });
+        Self { shards: shards.collect(), hasher: foldhash::fast::FixedState::default() }
+    }
+
+    fn shard(&self, fleet: &FleetId) -> &ShardHandle {
+        let hash = self.hasher.hash_one(fleet);
+        let index = usize::try_from(hash >> 32).unwrap_or_default() % self.shards.len();
+        &self.shards[index]
+    }
+
+    /// Hands updates to whoever watches. Waits while the fleet's shard is behind. `epoch`: which life of
+    /// the counter the batch's numbers belong to, if it has numbers.
+    pub async fn dispatch(&self, batch: FleetBatch, epoch: Option<Epoch>) {
+        // A closed channel means shutdown: there is nobody left to deliver to.
+        self.shard(&batch.fleet).batches.send(shard::Data::Batch(batch, epoch)).await.ok();
+    }
+
+    /// Updates of every fleet may have been missed.
+    pub async fn gap_everywhere(&self) {
+        for shard in &*self.shards {
+            shard.batches.send(shard::Data::GapEverywhere).await.ok();
+        }
+    }
+
+    /// Updates of `fleet` may have been missed: reload it and tell its viewers.
+    pub async fn gap(&self, fleet: FleetId) {
+        self.shard(&fleet).batches.send(shard::Data::Gap(fleet)).await.ok();
+    }
+
+    /// Makes the viewer a member of the fleet. When this returns, every batch dispatched from now on
+    /// reaches it.
+    /// `None`: the fleet's state can not be had now, and the viewer is no member.
+    pub async fn join(&self, fleet: &FleetId, viewer: Arc<Viewer>, mode: Mode) -> Option<Joined> {
+        let (reply, joined) = oneshot::channel();
+        let control = Control::Join { fleet: fleet.clone(), viewer, mode, reply };
+        self.shard(fleet).controls.send(control).await.ok();
+        joined.await.ok()
+    }
+
+    /// Lets a member that wanted a snapshot have it: its acknowledgement is on its way.
+    pub async fn open(&self, fleet: &FleetId, viewer: ViewerId) {
+        self.shard(fleet).controls.send(Control::Open { fleet: fleet.clone(), viewer }).await.ok();
+    }
+
+    /// Ends a membership; the viewer may be gone already.
+    pub(crate) fn leave(&self, fleet: &FleetId, viewer: ViewerId) {
+        let controls = self.shard(fleet).controls.clone();
+        let control = Control::Leave { fleet: fleet.clone(), viewer };
+        if let Err(mpsc::error::TrySendError::Full(control)) = controls.try_send(control) {
+            // A storm of leaves: never lost, only later.
+            tokio::spawn(async move { controls.send(control).await.ok() });
+        }
+    }
+}
+
+/// What a join found.
+#[derive(Debug, Default, Clone)]
+pub struct Joined {
+    /// The cursor that the viewer is complete up to.
+    pub cursor: Option<String>,
+    /// Whether an asked-for resume was possible.
+    pub resumed: bool,
+}

@@ -1,0 +1,111 @@
+//! The handshake: from a request's query to a viewer of fleets, or to the refusal that Node would send.
+
+use std::{fmt, sync::Arc};
+
+use serde_json::Value;
+use socketioxide::socket::DisconnectReason;
+
+use super::{Connected, Hub, Socket, event};
+use crate::{
+    dispatch::{Membership, Mode},
+    fleet::{FleetId, InvalidId},
+    transport::Session,
+};
+
+/// Why a connection was refused; its text is the client's `connect_error` message.
+#[derive(Debug)]
+pub(super) struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<InvalidId> for Refused {
+    fn from(error: InvalidId) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Runs before CONNECT is sent. When it returns, nothing published to the handshake's fleets is missed.
+pub(super) async fn admit(hub: Arc<Hub>, socket: Socket, _auth: Option<Value>) -> Result<(), Refused> {
+    let session = socket.req_parts().extensions.get::<Arc<Session>>().cloned();
+    let Some(session) = session else { return Err(Refused("no session".to_owned())) };
+    match join(&hub, &socket, &session).await {
+        Ok(fleets) => {
+            let handshake = session.handshake();
+            tracing::info!(
+                socket = %socket.id,
+                ip = %handshake.address,
+                origin = handshake.header("origin"),
+                eio = session.protocol().number(),
+                transport = session.transport(),
+                fleets,
+                "connected"
+            );
+            Ok(())
+        }
+        Err(refused) => {
+            hub.metrics.handshakes_refused.inc();
+            tracing::info!(ip = %session.handshake().address, reason = %refused, "connection refused");
+            Err(refused)
+        }
+    }
+}
+
+async fn join(hub: &Arc<Hub>, socket: &Socket, session: &Arc<Session>) -> Result<usize, Refused> {
+    let mut fleets: Vec<FleetId> = Vec::new();
+    for (key, value) in session.handshake().query() {
+        if key == "fleetId" {
+            let fleet = FleetId::parse(&value)?;
+            if !fleets.contains(&fleet) {
+                fleets.push(fleet);
+            }
+        }
+    }
+    if fleets.len() > hub.options.subscriptions_max {
+        return Err(Refused(format!("more than {} fleetId values", hub.options.subscriptions_max)));
+    }
+    let connected = Arc::new(Connected::new(hub.clone(), session.clone()));
+    let watches: Vec<_> = fleets.iter().map(|fleet| hub.feed.watch(fleet)).collect();
+    let deadline = tokio::time::Instant::now() + hub.options.confirm_timeout;
+    for (fleet, watch) in fleets.iter().zip(watches) {
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        // While Redis is away viewers are let in: they get what is published once it is back.
+        if watch.confirmed(left).await.is_err() {
+            hub.metrics.unconfirmed_connects.inc();
+        }
+        connected.keep(Membership::new(fleet.clone(), connected.viewer.id, hub.dispatcher.clone(), watch));
+        hub.dispatcher.join(fleet, connected.viewer.clone(), Mode::Legacy).await;
+        hub.audience.join(connected.viewer.id, &connected.room(fleet));
+    }
+    socket.extensions.insert(connected);
+    socket.on_fallback(event);
+    socket.on_disconnect(left);
+    Ok(fleets.len())
+}
+
+/// Logs the end; what the connection held ends with the socket's extensions.
+async fn left(socket: Socket, reason: DisconnectReason) {
+    let connected = socket.extensions.remove::<Arc<Connected>>();
+    let Some(connected) = connected else { return };
+    let session = &connected.viewer.session;
+    let reason = session.close_reason().map_or_else(|| name(reason), |reason| reason.as_str());
+    let handshake = session.handshake();
+    let connected_ms = crate::transport::epoch_ms() - handshake.issued_ms;
+    tracing::info!(socket = %socket.id, ip = %handshake.address, reason, connected_ms, "disconnected");
+}
+
+/// Node's names for ends that are not the transport's.
+fn name(reason: DisconnectReason) -> &'static str {
+    match reason {
+        DisconnectReason::TransportClose => "transport close",
+        DisconnectReason::MultipleHttpPollingError | DisconnectReason::TransportError => "transport error",
+        DisconnectReason::PacketParsingError => "parse error",
+        DisconnectReason::HeartbeatTimeout => "ping timeout",
+        DisconnectReason::ClientNSDisconnect => "client namespace disconnect",
+        DisconnectReason::ServerNSDisconnect => "server namespace disconnect",
+        DisconnectReason::ClosingServer => "server shutting down",
+    }
+}

@@ -1,0 +1,129 @@
+//! One dashboard's Socket.IO connection: the handshake, its subscriptions, its end.
+//!
+//! Owns the handlers that socketioxide calls. Invariant: everything a connection holds hangs on one
+//! [`Connected`] value in the socket's extensions, so however the socket ends, dropping it ends all.
+//! Knows nothing of sources.
+
+mod connect;
+mod subscribe;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::Value;
+use socketioxide::{
+    extract::{AckSender, Event, SocketRef, TryData},
+    handler::ConnectHandler,
+};
+
+use crate::{
+    cluster::{ClusterAdapter, Io},
+    dispatch::{Audience, Dispatcher, Membership, Viewer},
+    feed::Feed,
+    fleet::FleetId,
+    observe::Metrics,
+    transport::Session,
+};
+
+pub(crate) type Socket = SocketRef<ClusterAdapter>;
+
+/// How connections are served.
+#[derive(Debug, Clone)]
+pub struct SocketOptions {
+    /// Before the fleet's id in room names.
+    pub room_prefix: String,
+    /// How many fleets one viewer may watch.
+    pub subscriptions_max: usize,
+    /// How long a CONNECT may wait for the confirmation of its subscriptions.
+    pub confirm_timeout: Duration,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Hub {
+    /// Fan-out.
+    pub dispatcher: Dispatcher,
+    /// Rooms.
+    pub audience: Arc<Audience>,
+    /// Interest in fleets.
+    pub feed: Feed,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Limits.
+    pub options: SocketOptions,
+}
+
+/// Everything one connection holds.
+pub(crate) struct Connected {
+    viewer: Arc<Viewer>,
+    memberships: Mutex<Vec<Membership>>,
+    hub: Arc<Hub>,
+}
+
+impl Connected {
+    fn new(hub: Arc<Hub>, session: Arc<Session>) -> Self {
+        let viewer = Viewer::new(session);
+        hub.audience.enter(viewer.clone());
+        Self { viewer, memberships: Mutex::default(), hub }
+    }
+
+    fn memberships(&self) -> std::sync::MutexGuard<'_, Vec<Membership>> {
+        self.memberships.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn room(&self, fleet: &FleetId) -> String {
+        [&self.hub.options.room_prefix, fleet.as_str()].concat()
+    }
+
+    /// Keeps a membership, instead of an earlier one of the same fleet.
+    fn keep(&self, membership: Membership) {
+        let mut memberships = self.memberships();
+        memberships.retain(|known| known.fleet != membership.fleet);
+        memberships.push(membership);
+    }
+
+    fn forget(&self, fleet: &FleetId) -> bool {
+        let mut memberships = self.memberships();
+        let before = memberships.len();
+        memberships.retain(|known| known.fleet != *fleet);
+        self.hub.audience.leave(self.viewer.id, &self.room(fleet));
+        memberships.len() < before
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.hub.audience.exit(self.viewer.id);
+    }
+}
+
+impl fmt::Debug for Connected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connected").field("viewer", &self.viewer.id).finish_non_exhaustive()
+    }
+}
+
+/// Serves the main namespace.
+pub fn serve(io: &Io, hub: &Arc<Hub>) {
+    let admitting = hub.clone();
+    let admit = async move |socket: Socket, auth: TryData<Value>| {
+        connect::admit(admitting.clone(), socket, auth.0.ok()).await
+    };
+    // Everything is set up before CONNECT is sent; a handler that runs after it would be too late for a
+    // client's first event, and for its disconnect.
+    io.ns("/", (async || {}).with(admit));
+}
+
+/// One handler for all events: a table of handlers per socket would cost more than the socket.
+async fn event(socket: Socket, Event(name): Event, data: TryData<Value>, ack: AckSender<ClusterAdapter>) {
+    let Some(connected) = socket.extensions.get::<Arc<Connected>>() else { return };
+    let request = data.0.unwrap_or(Value::Null);
+    match name.as_str() {
+        "fleet_subscribe" => subscribe::fleet(&socket, &connected, request, ack).await,
+        "fleet_unsubscribe" => subscribe::leave(&connected, &request, ack),
+        _ => {} // As Node does with events that nobody handles.
+    }
+}

@@ -1,0 +1,336 @@
+//! The HTTP face of Engine.IO: handshakes, polling GETs and POSTs, websocket upgrades.
+//!
+//! Statuses and error bodies are those of engine.io 6 (`server.ts`: `verify`, `abortRequest`,
+//! `abortUpgrade`). Origins are checked on every request, also with a session id, which Node does not.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Bridge, CloseReason, EngineOptions, Handshake, Origins, PeerAddr, Protocol, Session, SessionId,
+    frame::{Opcode, server_frame},
+    handshake::{EngineQuery, One},
+    sessions::{Shared, epoch_ms, random_id},
+    upgrade,
+    wire::Wire,
+};
+use crate::observe::Metrics;
+
+/// What is above: takes one virtual websocket per session, with the request that socketioxide expects.
+pub type Upper = Arc<dyn Fn(Bridge, Request<()>) + Send + Sync>;
+
+/// All Engine.IO sessions of the process.
+#[derive(Clone)]
+pub struct Engine {
+    pub(super) shared: Arc<Shared>,
+    upper: Upper,
+    admission: Arc<Mutex<Admission>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("sessions", &self.shared.sessions.len()).finish_non_exhaustive()
+    }
+}
+
+/// Engine.IO's error codes, with the message each has in Node.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    UnknownTransport,
+    UnknownSession,
+    BadMethod,
+    BadRequest,
+    Forbidden,
+    UnsupportedProtocol,
+}
+
+impl Refusal {
+    fn code(self) -> (u8, &'static str) {
+        match self {
+            Self::UnknownTransport => (0, "Transport unknown"),
+            Self::UnknownSession => (1, "Session ID unknown"),
+            Self::BadMethod => (2, "Bad handshake method"),
+            Self::BadRequest => (3, "Bad request"),
+            Self::Forbidden => (4, "Forbidden"),
+            Self::UnsupportedProtocol => (5, "Unsupported protocol version"),
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        if matches!(self, Self::Forbidden) { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST }
+    }
+
+    /// Upgrades are refused in plain text, as Node does.
+    fn upgrade_response(self) -> Response {
+        let headers = [(header::CONNECTION, "close"), (header::CONTENT_TYPE, "text/html")];
+        (self.status(), headers, self.code().1).into_response()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (code, message) = self.code();
+        let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
+        (self.status(), [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+impl Engine {
+    /// An engine with no sessions.
+    #[must_use]
+    pub fn new(options: EngineOptions, metrics: Arc<Metrics>, upper: Upper) -> Self {
+        let admission = Admission::new(options.connects_per_second, Instant::now());
+        Self {
+            shared: Arc::new(Shared::new(options, metrics)),
+            upper,
+            admission: Arc::new(Mutex::new(admission)),
+        }
+    }
+
+    /// Keeps all deadlines until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        self.shared.sweep(stop).await;
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.shared.sessions.len()
+    }
+
+    /// All open sessions.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        self.shared.sessions.all()
+    }
+
+    /// Closes every session's transport.
+    pub fn close_all(&self, reason: CloseReason) {
+        self.shared.close_all(reason);
+    }
+
+    /// Bytes of sessions and of what waits in their queues.
+    #[must_use]
+    pub fn memory(&self) -> (usize, usize) {
+        self.shared.memory()
+    }
+
+    /// Milliseconds of process time at which deadlines are kept.
+    #[must_use]
+    pub fn public_socket_id(&self, sid: &str) -> String {
+        self.shared.public_socket_id(sid)
+    }
+
+    /// Answers one request on the Socket.IO path.
+    pub async fn handle(self, request: Request<Body>) -> Response {
+        let origins = self.shared.options.origins.clone();
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        if !origins.allow(request.headers()) {
+            self.shared.metrics.origins_refused.inc();
+            return Refusal::Forbidden.into_response();
+        }
+        let mut response = if *request.method() == Method::OPTIONS && origin.is_some() {
+            preflight(request.headers())
+        } else {
+            self.route(request).await
+        };
+        if let Some(origin) = origin {
+            allow_origin(&origins, origin, response.headers_mut());
+        }
+        response
+    }
+
+    async fn route(self, request: Request<Body>) -> Response {
+        let query = EngineQuery::parse(request.uri());
+        let websocket = upgrade::is_websocket(request.headers());
+        let refuse = |refusal: Refusal| {
+            self.shared.metrics.requests_refused.inc();
+            if websocket { refusal.upgrade_response() } else { refusal.into_response() }
+        };
+        let over_websocket = match &query.transport {
+            transport if transport.is("polling") => false,
+            transport if transport.is("websocket") => true,
+            _ => return refuse(Refusal::UnknownTransport),
+        };
+        let session = match &query.sid {
+            One::None => None,
+            One::Value(sid) => match self.shared.sessions.get(sid) {
+                Some(session) => Some(session),
+                None => return refuse(Refusal::UnknownSession),
+            },
+            One::Repeated => return refuse(Refusal::UnknownSession),
+        };
+        match session {
+            Some(session) if websocket && over_websocket => upgrade::existing(session, request),
+            Some(_) if websocket => refuse(Refusal::BadRequest),
+            Some(session) if over_websocket || session.transport() != "polling" => {
+                drop(session);
+                refuse(Refusal::BadRequest)
+            }
+            Some(session) => super::polling::handle(session, request).await,
+            None if *request.method() != Method::GET => refuse(Refusal::BadMethod),
+            None if websocket != over_websocket => refuse(Refusal::BadRequest),
+            None => {
+                let protocol = match &query.eio {
+                    eio if eio.is("4") => Protocol::V4,
+                    eio if eio.is("3") => Protocol::V3,
+                    _ => return refuse(Refusal::UnsupportedProtocol),
+                };
+                self.open(request, protocol, websocket, query.base64_only)
+            }
+        }
+    }
+
+    fn open(
+        self,
+        request: Request<Body>,
+        protocol: Protocol,
+        websocket: bool,
+        base64_only: bool,
+    ) -> Response {
+        if let Some(busy) = self.refuse_admission() {
+            return busy;
+        }
+        let (parts, body) = request.into_parts();
+        let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
+        let address = peer.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let handshake = Handshake::new(&parts, address, epoch_ms());
+        let request = Request::from_parts(parts, body);
+        if websocket {
+            return upgrade::direct(self, request, protocol, handshake);
+        }
+        let session = self.start(protocol, base64_only, handshake, None);
+        let open = self.open_packet(&session.id, true);
+        let mut encoder = super::payload::Encoder::new(protocol, false);
+        encoder.put_text(open.as_bytes());
+        super::polling::text_response(encoder.finish())
+    }
+
+    fn refuse_admission(&self) -> Option<Response> {
+        let full = self.shared.sessions.len() >= self.shared.options.connections_max;
+        let admitted = || {
+            let mut admission = self.admission.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            admission.admit(Instant::now())
+        };
+        if full || !admitted() {
+            self.shared.metrics.connects_refused.inc();
+            // An unchanged client takes it for a failed connection and comes back with its back-off.
+            let retry = [(header::RETRY_AFTER, if full { "5" } else { "1" })];
+            return Some((StatusCode::SERVICE_UNAVAILABLE, retry, "busy, try again\n").into_response());
+        }
+        None
+    }
+
+    /// Makes a session and hands its virtual websocket to socketioxide.
+    pub(super) fn start(
+        &self,
+        protocol: Protocol,
+        base64_only: bool,
+        handshake: Handshake,
+        wire: Option<Wire>,
+    ) -> Arc<Session> {
+        let id = SessionId(random_id());
+        let direct = wire.is_some();
+        let session = Arc::new(Session::new(id, protocol, base64_only, handshake, self.shared.clone(), wire));
+        self.shared.sessions.insert(session.clone());
+        if direct {
+            let open = self.open_packet(&id, false);
+            let mut state = session.lock();
+            state.outbox.push_packet(server_frame(Opcode::Text, open.as_bytes()), 0);
+            session.flush(&mut state);
+        }
+        // Constant and without headers: socketioxide keeps it for the life of the session.
+        let mut request = Request::new(());
+        *request.uri_mut() = http::Uri::from_static(match protocol {
+            Protocol::V3 => "/socket.io/?EIO=3&transport=websocket",
+            Protocol::V4 => "/socket.io/?EIO=4&transport=websocket",
+        });
+        request.extensions_mut().insert(session.clone());
+        (self.upper)(Bridge::new(session.clone()), request);
+        session
+    }
+
+    fn open_packet(&self, id: &SessionId, polling: bool) -> String {
+        let options = &self.shared.options;
+        format!(
+            r#"0{{"sid":"{}","upgrades":[{}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
+            id.as_str(),
+            if polling { r#""websocket""# } else { "" },
+            options.ping_interval_ms,
+            options.ping_timeout_ms,
+            options.message_bytes_max,
+        )
+    }
+}
+
+fn preflight(headers: &HeaderMap) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let out = response.headers_mut();
+    out.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE"),
+    );
+    if let Some(wanted) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        out.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    response
+}
+
+fn allow_origin(origins: &Origins, origin: HeaderValue, headers: &mut HeaderMap) {
+    if *origins == Origins::Any {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        return;
+    }
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+}
+
+/// A token bucket of one second's depth: how many handshakes are admitted.
+#[derive(Debug)]
+struct Admission {
+    per_second: f64,
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Admission {
+    fn new(per_second: u32, now: Instant) -> Self {
+        Self { per_second: f64::from(per_second), tokens: f64::from(per_second), filled: now }
+    }
+
+    fn admit(&mut self, now: Instant) -> bool {
+        let passed: Duration = now.saturating_duration_since(self.filled);
+        self.tokens = (self.tokens + passed.as_secs_f64() * self.per_second).min(self.per_second);
+        self.filled = now;
+        let admitted = self.tokens >= 1.0;
+        if admitted {
+            self.tokens -= 1.0;
+        }
+        admitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn admission_is_a_rate_with_a_second_of_burst() {
+        let start = Instant::now();
+        let mut admission = Admission::new(10, start);
+        assert_eq!((0..20).filter(|_| admission.admit(start)).count(), 10);
+        assert!(!admission.admit(start + Duration::from_millis(50)));
+        assert_eq!((0..20).filter(|_| admission.admit(start + Duration::from_millis(550))).count(), 5);
+    }
+}

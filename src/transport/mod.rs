@@ -1,0 +1,156 @@
+//! Bytes to and from one connection: Engine.IO sessions over HTTP long-polling and websocket.
+//!
+//! Owns the edge below Socket.IO packets: handshakes, both transports and the upgrade between them,
+//! heartbeats, deadlines, and the outgoing queue that all transports share. Knows nothing of fleets,
+//! rooms, JSON or Socket.IO events.
+
+mod bridge;
+mod engine;
+mod frame;
+mod handshake;
+mod heartbeat;
+mod incoming;
+mod listener;
+mod outbox;
+mod payload;
+mod polling;
+mod session;
+mod sessions;
+mod shared_frame;
+mod upgrade;
+mod wire;
+
+use std::{fmt, time::Duration};
+
+pub use bridge::Bridge;
+pub use engine::{Engine, Upper};
+pub use handshake::{Handshake, Origins};
+pub use listener::{Listener, PeerAddr};
+pub use session::{BARRIER_EVENT, Sent, Session};
+pub use shared_frame::{event_frame, put_event_frame};
+
+pub(crate) use sessions::{Shared, epoch_ms};
+
+/// Engine.IO protocol versions: 3 is spoken by `socket.io-client` 2, 4 by 3 and later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Engine.IO 3.
+    V3,
+    /// Engine.IO 4.
+    V4,
+}
+
+impl Protocol {
+    /// The number in the query's `EIO`.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::V3 => 3,
+            Self::V4 => 4,
+        }
+    }
+}
+
+/// Why a session ended. The names in metrics and logs are Node's where Node has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The client closed, or its connection ended.
+    TransportClose,
+    /// The connection failed or broke the protocol.
+    TransportError,
+    /// No sign of life in time.
+    PingTimeout,
+    /// Bytes that are no packets.
+    ParseError,
+    /// The server closed the session.
+    ServerClose,
+    /// The process is shutting down.
+    Shutdown,
+    /// The client took nothing for longer than the slow timeout.
+    Slow,
+    /// The viewer's token expired.
+    Expired,
+}
+
+impl CloseReason {
+    /// The name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TransportClose => "transport close",
+            Self::TransportError => "transport error",
+            Self::PingTimeout => "ping timeout",
+            Self::ParseError => "parse error",
+            Self::ServerClose => "server close",
+            Self::Shutdown => "server shutting down",
+            Self::Slow => "slow viewer",
+            Self::Expired => "token expired",
+        }
+    }
+
+    /// Close code of the websocket (RFC 6455, section 7.4.1).
+    fn websocket_code(self) -> u16 {
+        match self {
+            Self::Shutdown => 1001,
+            Self::Slow => 1013,
+            Self::Expired => 1008,
+            _ => 1005,
+        }
+    }
+}
+
+/// A session's name: a secret between one client and this process, never published.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId([u8; 20]);
+
+impl SessionId {
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("made of ASCII")
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId(…)")
+    }
+}
+
+/// Limits and deadlines of the edge; every one has an option of the command line.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// How often a protocol 4 client is pinged.
+    pub ping_interval_ms: u64,
+    /// How long it may take to answer.
+    pub ping_timeout_ms: u64,
+    /// The largest message or POST body that a client may send.
+    pub message_bytes_max: usize,
+    /// How many unwritten bytes a viewer may have before it is lagging.
+    pub viewer_queue_bytes: usize,
+    /// How long a viewer may take nothing before its transport is closed.
+    pub slow_timeout_ms: u64,
+    /// How long a websocket probe may take.
+    pub upgrade_timeout_ms: u64,
+    /// How many sessions there may be.
+    pub connections_max: usize,
+    /// How many handshakes are admitted in a second.
+    pub connects_per_second: u32,
+    /// Whose pages may connect.
+    pub origins: Origins,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            ping_interval_ms: 25_000,
+            ping_timeout_ms: 20_000,
+            message_bytes_max: 65_536,
+            viewer_queue_bytes: 1024 * 1024,
+            slow_timeout_ms: 30_000,
+            upgrade_timeout_ms: 10_000,
+            connections_max: 100_000,
+            connects_per_second: 1000,
+            origins: Origins::Same,
+        }
+    }
+}
+
+/// Deadline of one HTTP request's head or body.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

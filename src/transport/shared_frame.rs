@@ -1,0 +1,26 @@
+//! Socket.IO event packets as shared websocket frames: `42["event",<argument>]`.
+//!
+//! Owns only the wrapping; the argument is JSON text that the caller made once.
+
+use bytes::{Bytes, BytesMut};
+
+use super::frame::{Opcode, put_server_frame};
+
+/// One event with one JSON argument.
+#[must_use]
+pub fn event_frame(event: &str, argument: &[u8]) -> Bytes {
+    let mut out = BytesMut::new();
+    put_event_frame(&mut out, event, argument);
+    out.freeze()
+}
+
+/// Appends one event with one JSON argument. `event` needs no escaping.
+pub fn put_event_frame(out: &mut BytesMut, event: &str, argument: &[u8]) {
+    let mut payload = Vec::with_capacity(event.len() + argument.len() + 8);
+    payload.extend_from_slice(b"42[\"");
+    payload.extend_from_slice(event.as_bytes());
+    payload.extend_from_slice(b"\",");
+    payload.extend_from_slice(argument);
+    payload.push(b']');
+    put_server_frame(out, Opcode::Text, &payload);
+}
