@@ -62,7 +62,9 @@ impl Viewer {
         let source = Ipv4Addr::new(127, 0, 0, 1 + (serial % u64::from(SOURCES)) as u8);
         socket.bind(&SocketAddr::from((source, 0)).into()).context("no source port left")?;
         match socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error.into()),
+            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+                return Err(error.into());
+            }
             _ => {}
         }
         let stream = TcpStream::from_std(socket.into());

@@ -1,6 +1,5 @@
 //! What holds for all frames: they come back as they went, and no bytes break the decoder.
 
-use crate::cluster::SocketInfo;
 use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 
@@ -16,7 +15,8 @@ fn value() -> impl Strategy<Value = Value> {
         any::<i16>().prop_map(Value::from),
         // Larger whole numbers have several decimal forms that JavaScript reads as one.
         any::<f64>()
-            .prop_filter("JSON has no others", |float| float.is_finite() && (float.fract() != 0.0 || float.abs() < 2_f64.powi(53)))
+            .prop_filter("JSON has no others", |float| float.is_finite()
+                && (float.fract() != 0.0 || float.abs() < 2_f64.powi(53)))
             .prop_map(Value::from),
         "\\PC{0,40}".prop_map(Value::from),
         any::<String>().prop_map(Value::from),
