@@ -73,11 +73,7 @@ export function offlineStyle(colors: MapColors, loaded: ReadonlySet<string>): St
       countries: geojson(countryLabels, 4),
       ...Object.fromEntries(later),
     },
-    layers: [
-      ...surface(colors, loaded),
-      ...lines(colors),
-      ...labels(colors),
-    ],
+    layers: [...surface(colors, loaded), ...lines(colors), ...labels(colors)],
   };
 }
 
