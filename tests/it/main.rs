@@ -22,11 +22,10 @@ mod feed;
 mod fleets;
 /// The harness itself does what its users rely on.
 mod harness;
+/// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
+mod kafka;
 /// Stock clients through the sticky proxy of `docker/`.
 mod proxy;
-/// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
-/// Two gateways behind one Kafka and one Redis, coming and going.
-mod replicas;
 /// Slow viewers, dead viewers, drained viewers.
 mod slow;
 /// The Redis store: what it writes, publishes and survives.

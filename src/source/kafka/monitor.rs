@@ -92,7 +92,8 @@ impl Monitor {
     fn look(&self, consumer: &Watching, watched: &mut HashMap<Partition, Watched>) -> KafkaResult<()> {
         let (assigned, is_busy) = {
             let ledger = self.shared.ledger();
-            let assigned = ledger.partitions().map(|(partition, progress)| (partition.clone(), progress.clone()));
+            let assigned =
+                ledger.partitions().map(|(partition, progress)| (partition.clone(), progress.clone()));
             (assigned.collect::<HashMap<_, _>>(), ledger.open_len() > 0)
         };
         watched.retain(|partition, _| assigned.contains_key(partition));
