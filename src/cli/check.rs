@@ -24,8 +24,8 @@ pub(super) fn run(config: &Config) -> ExitCode {
     };
     say(&format_args!(
         "ok      configuration: source {}, store {}, public {}, admin {}",
-        name(config.source),
-        name(config.store),
+        name(&config.source),
+        name(&config.store),
         config.shared.ports.listen,
         config.shared.ports.admin_listen
     ));
@@ -40,7 +40,7 @@ pub(super) fn run(config: &Config) -> ExitCode {
 }
 
 /// As it is written on the command line.
-fn name(kind: impl ValueEnum) -> String {
+fn name(kind: &impl ValueEnum) -> String {
     kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 

@@ -332,7 +332,7 @@ impl RegionEngine {
         if self.regions.shape(key) != shape {
             self.interest.add(shape.cover());
             self.interest.remove(self.regions.shape(key).cover());
-            self.regions.replace(key, Arc::clone(shape));
+            self.regions.replace(key, shape);
         }
         let (known, places, request) = (&self.known, &self.places, &view.request);
         let left: Vec<AssetKey> = view

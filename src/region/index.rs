@@ -58,8 +58,8 @@ impl RegionIndex {
     ///
     /// # Panics
     /// If `key` is not of this index.
-    pub fn replace(&mut self, key: RegionKey, shape: Arc<Shape>) {
-        let old = std::mem::replace(&mut self.regions[key.0 as usize], Arc::clone(&shape));
+    pub fn replace(&mut self, key: RegionKey, shape: &Arc<Shape>) {
+        let old = std::mem::replace(&mut self.regions[key.0 as usize], Arc::clone(shape));
         self.unlist(key, old.cover());
         self.list(key, shape.cover());
     }
@@ -236,7 +236,7 @@ mod tests {
                 Step::Insert(shape) => model.push((index.insert(Arc::new(shape.clone())), shape)),
                 Step::Replace(at, shape) if !model.is_empty() => {
                     let at = at % model.len();
-                    index.replace(model[at].0, Arc::new(shape.clone()));
+                    index.replace(model[at].0, &Arc::new(shape.clone()));
                     model[at].1 = shape;
                 }
                 Step::Remove(at) if !model.is_empty() => {

@@ -22,10 +22,7 @@ pub use names::{Address, InvalidKey, Names};
 pub use request::{Request, RequestFrame, Selection};
 pub use response::{Answer, ResponseFrame};
 
-use super::{
-    SocketInfo,
-    event::{self, EncodedEvent},
-};
+use super::event::{self, EncodedEvent};
 
 /// Frames above this size are neither published nor decoded.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -100,6 +97,12 @@ impl Frame {
     #[must_use]
     pub fn payload(&self) -> &Bytes {
         &self.payload
+    }
+
+    /// What a stranger might publish.
+    #[cfg(test)]
+    pub(super) fn unchecked(channel: &str, payload: &[u8]) -> Self {
+        Self { channel: channel.to_owned(), payload: Bytes::copy_from_slice(payload) }
     }
 
     /// The one way to a frame: the bytes are read again as a peer would read them. In release builds,

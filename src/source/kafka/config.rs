@@ -15,6 +15,7 @@ use crate::{
 /// The Kafka source.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Kafka")]
+#[group(skip)]
 pub struct Options {
     /// Brokers to begin with, `host:port`, separated by commas; required for the source kafka.
     #[arg(long, env = "FLEETCAST_KAFKA_BROKERS", value_name = "HOST:PORT,…")]

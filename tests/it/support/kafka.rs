@@ -1,4 +1,4 @@
-//! A real Kafka broker (KRaft, one node, small heap) on free ports, from the jars of Maven Central.
+//! A real Kafka broker (`KRaft`, one node, small heap) on free ports, from the jars of its Maven artifacts.
 //! Invariant: the jars are fetched once per machine, and a broker lives no longer than the test process.
 
 use std::{
