@@ -24,6 +24,11 @@ macro_rules! metrics {
         }
 
         impl Metrics {
+            /// Name, without the prefix, and help of every metric of the parts.
+            pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+                [$(($name, concat!($($help),+))),*].into_iter()
+            }
+
             /// Registers every metric under the prefix `fleetcast`.
             pub fn register(&self, registry: &mut Registry) {
                 let registry = registry.sub_registry_with_prefix("fleetcast");
