@@ -80,7 +80,8 @@ metrics! {
     updates_duplicate: Counter as "updates_duplicate",
     /// Records that could not be used and went to the dead-letter topic.
     updates_dead_lettered: Counter as "updates_dead_lettered",
-    /// Batches that another replica got ahead of with the same assets; they were merged again.
+    /// Batches merged again, since the store had other states of their assets: after a start, or because
+    /// another replica got ahead.
     store_conflicts: Counter as "store_conflicts",
     /// States that Redis had lost and that were written again.
     store_restored: Counter as "store_restored_states",

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Records that may wait for Redis.
-const RECORDS_MAX: usize = 16_384;
+const RECORDS_MAX: usize = 8_192;
 /// Their bytes.
 const BYTES_MAX: usize = 32 << 20;
 /// Assets whose state is known without asking. Any number works: what is forgotten costs its next batch

@@ -162,3 +162,33 @@ async fn gateways_that_stop_and_start_lose_and_repeat_nothing() {
         + stays.metric("fleetcast_updates_duplicate_total").await;
     assert_eq!(repeated, 0.0, "partitions change hands at committed offsets");
 }
+
+#[tokio::test]
+async fn a_redis_that_lost_everything_costs_no_viewer_the_newest_state() {
+    let kafka = Kafka::shared().await;
+    let mut redis = RedisServer::start().await;
+    let topic = kafka.topic("redis-lost", 4).await;
+    let ingests = gateway(kafka, &topic, &redis).start().await;
+    let serves = gateway(kafka, &topic, &redis).start().await;
+    ingests.wait_ready().await;
+    serves.wait_ready().await;
+    let viewers = [Viewer::of(&ingests).await, Viewer::of(&serves).await];
+    let producing = produce(kafka, &topic);
+    eventually("updates flow", async || viewers.iter().all(|viewer| viewer.count() > 2000)).await;
+    redis.stop();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    redis.start_again().await;
+    producing.await.unwrap();
+    for viewer in &viewers {
+        let is_newest = async || {
+            let seen = viewer.seen.lock().unwrap();
+            let newest = |asset: i64| seen.iter().rfind(|n| **n % ASSETS == asset);
+            (0..ASSETS).all(|asset| newest(asset) == Some(&(RECORDS - ASSETS + asset)))
+        };
+        eventually_within(PATIENCE * 2, "the last update of an asset is its newest", is_newest).await;
+    }
+    for gateway in [&ingests, &serves] {
+        gateway.wait_ready().await;
+        assert_eq!(gateway.metric("fleetcast_kafka_consumers_replaced_total").await, 0.0);
+    }
+}

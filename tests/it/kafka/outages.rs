@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::setup::{Setup, fleet, memory, now_ms, produce, record, redis_store};
+use super::setup::{Published, Setup, fleet, memory, now_ms, produce, record, redis_store};
 use crate::support::{ChaosProxy, Kafka, PATIENCE, RedisServer, eventually, eventually_within, free_port};
 
 #[tokio::test]
@@ -31,6 +31,26 @@ async fn an_outage_of_redis_pauses_and_loses_nothing() {
     let snapshot = store.snapshot(&fleet()).await.unwrap();
     assert_eq!(snapshot.assets.len(), 50);
     assert!(snapshot.assets.iter().all(|state| state.ts_ms >= start_ms + 59_950));
+    ingestion.end().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_froze_applies_nothing_twice() {
+    let kafka = Kafka::shared().await;
+    let mut redis = RedisServer::start().await;
+    let topic = kafka.topic("redis-frozen", 1).await;
+    let published = Published::to(&redis).await;
+    let start_ms = now_ms() - 60_000;
+    let records: Vec<_> = (0..30_000).map(|n| record(start_ms, n)).collect();
+    produce(kafka, &topic, 0, &records).await;
+    let ingestion = Setup::new(kafka.brokers(), &topic).start(&redis_store(&redis));
+    eventually("in the middle", async || ingestion.metrics.updates_applied.get() > 500).await;
+    redis.pause();
+    // What Redis has got by now it will execute when it thaws, though nobody waits for it any more.
+    eventually("the connection is given up", async || ingestion.reason("store").is_some()).await;
+    redis.resume();
+    published.is_complete(30_000).await;
+    ingestion.is_ready().await;
     ingestion.end().await;
 }
 
