@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use fleetcast::{
+    fleet::FieldMap,
     observe::{Metrics, Readiness},
     source::{
         Receipt, RecordOptions, Source,
@@ -40,7 +42,22 @@ fn main() {
     tokio::runtime::Runtime::new().unwrap().block_on(run(count));
 }
 
+/// Reading alone: what one record costs before it reaches a store.
+fn parse() {
+    let fields = FieldMap::default();
+    let records: Vec<Bytes> = (0..1000).map(|n| Bytes::from(record(now_ms(), n).1)).collect();
+    let began = Instant::now();
+    const ROUNDS: u32 = 500;
+    for _ in 0..ROUNDS {
+        for record in &records {
+            std::hint::black_box(fields.parse(Bytes::copy_from_slice(record)).unwrap());
+        }
+    }
+    println!("reading one record takes {:.2?}\n", began.elapsed() / (ROUNDS * 1000));
+}
+
 async fn run(count: u64) {
+    parse();
     let kafka = Kafka::start().await;
     kafka.topic(TOPIC, PARTITIONS).await;
     let bytes = prefill(&kafka, count).await;

@@ -52,6 +52,7 @@ pub(crate) fn cpu_us(pid: u32) -> Result<f64> {
         fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
     // The name, in brackets, may hold spaces: count fields from its end.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    anyhow::ensure!(fields.first() != Some(&"Z"), "process {pid} has ended");
     let ticks: u64 =
         fields.get(11..13).context("short stat")?.iter().filter_map(|f| f.parse::<u64>().ok()).sum();
     Ok(ticks as f64 * 1e6 / rustix::param::clock_ticks_per_second() as f64)

@@ -22,11 +22,12 @@ mod feed;
 mod fleets;
 /// The harness itself does what its users rely on.
 mod harness;
+/// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
+mod kafka;
 /// Stock clients through the sticky proxy of `docker/`.
 mod proxy;
 /// Slow viewers, dead viewers, drained viewers.
 mod slow;
-/// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
 /// The Redis store: what it writes, publishes and survives.
 mod store;
 /// Thousands of connections that come and go.

@@ -245,10 +245,10 @@ fn next_push(bytes: &[u8]) -> Option<Push<'_>> {
     let mut parts: [&[u8]; 3] = [&[]; 3];
     for index in 0..count {
         if bytes.get(at) == Some(&b':') {
-            at += find(&bytes[at..], b"\r\n")? + 2;
+            at += find(bytes.get(at..)?, b"\r\n")? + 2;
             continue;
         }
-        let (len, skip) = header(&bytes[at..], b'$')?;
+        let (len, skip) = header(bytes.get(at..)?, b'$')?;
         at += skip;
         let part = bytes.get(at..at + len)?;
         at += len + 2;

@@ -80,7 +80,7 @@ impl Chart {
             Kind::Lines { lines, x_title, y_title } => (HEIGHT, self.line_body(lines, x_title, y_title)),
         };
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" role=\"img\">\n\
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
              <title>{title}</title>\n\
              <style>text{{font:13px system-ui,sans-serif;fill:#24292f}}.t{{font-size:15px;font-weight:600}}\
              .g{{stroke:#d0d7de;stroke-width:1}}.l{{fill:none;stroke-width:2}}.h{{stroke:#cf222e;stroke-dasharray:5 4}}\
@@ -150,7 +150,8 @@ impl Plane {
         let points = || lines.iter().flat_map(|line| line.points.iter().copied());
         let x_max = points().map(|(x, _)| x).fold(1.0, f64::max);
         let y_max = points().map(|(_, y)| y).chain(threshold).fold(1.0, f64::max) * 1.08;
-        let y_low = points().map(|(_, y)| y).fold(f64::INFINITY, f64::min).clamp(0.01, y_max / 10.0);
+        let y_low =
+            points().map(|(_, y)| y).chain(threshold).fold(f64::INFINITY, f64::min).clamp(0.01, y_max / 10.0);
         let y_min = if is_log_y { 10_f64.powf(y_low.log10().floor()) } else { 0.0 };
         Self { x_max, y_min, y_max, is_log_y }
     }
@@ -216,6 +217,7 @@ fn ticks(max: f64) -> Vec<f64> {
 
 fn short(value: f64) -> String {
     match value {
+        v if v >= 10_000.0 && v % 1000.0 != 0.0 => format!("{:.1}k", v / 1000.0),
         v if v >= 10_000.0 => format!("{:.0}k", v / 1000.0),
         v if v >= 100.0 || v == v.trunc() => format!("{v:.0}"),
         v if v >= 10.0 => format!("{v:.1}"),

@@ -120,6 +120,16 @@ impl Report {
         first.map(|sample| Line { name: sample.peer.clone(), points: sample.points.clone() }).collect()
     }
 
+    /// All rounds' points of a peer as one line: the median of y at each x.
+    pub(crate) fn median_line(&self, peer: &str) -> Line {
+        let mut by_x: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+        for (x, y) in self.of(peer).flat_map(|sample| &sample.points) {
+            by_x.entry(x.round() as u64).or_default().push(*y);
+        }
+        let points = by_x.into_iter().filter_map(|(x, ys)| Some((x as f64, median(ys)?))).collect();
+        Line { name: peer.to_owned(), points }
+    }
+
     /// Everything, for other programs.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         let samples: Vec<_> = self

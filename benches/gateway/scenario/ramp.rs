@@ -8,7 +8,7 @@ use super::Scenario;
 use crate::crowd::{Group, Plan};
 use crate::gateway::Peer;
 use crate::redis::Stream;
-use crate::report::{Chart, Column, Line, Report, Sample};
+use crate::report::{Chart, Column, Report, Sample};
 use crate::rig::{Bench, Rig, Window};
 
 const VIEWERS: usize = 5_000;
@@ -105,14 +105,8 @@ fn is_kept_up(window: &Window, rate: f64) -> bool {
 }
 
 fn charts(report: &Report) -> Vec<Chart> {
-    let lines = report.peers().into_iter().map(|peer| {
-        // Of all rounds, what each rate led to.
-        let mut points: Vec<_> = report.of(&peer).flat_map(|sample| sample.points.clone()).collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Line { name: peer, points }
-    });
+    let lines = report.peers().iter().map(|peer| report.median_line(peer)).collect();
     let title = "p99 latency in ms against deliveries/s (5,000 viewers in 500 fleets)";
-    let ramp =
-        Chart::lines("ramp", title, "deliveries/s", "p99 ms", lines.collect()).log_y().threshold(P99_MAX_MS);
+    let ramp = Chart::lines("ramp", title, "deliveries/s", "p99 ms", lines).log_y().threshold(P99_MAX_MS);
     vec![ramp, report.bars("ramp-highest", "Most deliveries/s at p99 < 15 ms", "highest")]
 }

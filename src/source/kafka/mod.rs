@@ -56,7 +56,7 @@ const BATCHES_MAX: usize = 2;
 /// Consumers that were given up and have not ended yet. One that hangs may take its time-outs.
 const LEAVING_MAX: usize = 3;
 /// How long a stop waits for the last commit and for leaving the group.
-const CLOSE_MAX: Duration = Duration::from_secs(5);
+const CLOSE_MAX: Duration = Duration::from_secs(8);
 
 /// Why the Kafka source can not be made from its options; names the option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

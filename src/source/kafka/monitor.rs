@@ -45,9 +45,23 @@ struct Watched {
     /// Where consuming began, when nothing was settled yet.
     start: i64,
     delivered: Option<i64>,
+    /// Since when nothing was delivered although something was there.
     since: Instant,
-    /// An end that can not be reached, since there is nothing to read before it.
+    /// An end that can not be reached, since there is nothing to read before it: transactions leave
+    /// markers, and compaction leaves holes.
     hollow_end: Option<i64>,
+}
+
+impl Watched {
+    fn from(start: i64) -> Self {
+        Self { start, delivered: None, since: Instant::now(), hollow_end: None }
+    }
+
+    /// Whether the partition has come on, or has nothing to come on to.
+    fn moves(&mut self, delivered: Option<i64>, lag: i64, high: i64) -> bool {
+        let moved = std::mem::replace(&mut self.delivered, delivered) != delivered;
+        moved || lag == 0 || self.hollow_end == Some(high)
+    }
 }
 
 impl Monitor {
@@ -76,36 +90,33 @@ impl Monitor {
     }
 
     fn look(&self, consumer: &Watching, watched: &mut HashMap<Partition, Watched>) -> KafkaResult<()> {
-        let partitions: Vec<_> = {
+        let (assigned, is_busy) = {
             let ledger = self.shared.ledger();
-            ledger.partitions().map(|(partition, progress)| (partition.clone(), progress.clone())).collect()
+            let assigned =
+                ledger.partitions().map(|(partition, progress)| (partition.clone(), progress.clone()));
+            (assigned.collect::<HashMap<_, _>>(), ledger.open_len() > 0)
         };
-        watched.retain(|partition, _| partitions.iter().any(|(assigned, _)| assigned == partition));
-        if partitions.is_empty() {
+        watched.retain(|partition, _| assigned.contains_key(partition));
+        if assigned.is_empty() {
             return self.topics_exist(consumer);
         }
-        let is_held = self.shared.held.load(Ordering::Relaxed) || self.shared.ledger().open_len() > 0;
+        let is_held = is_busy || self.shared.held.load(Ordering::Relaxed);
         let mut is_stalled = false;
-        for (partition, progress) in partitions {
+        for (partition, progress) in assigned {
             let (low, high) = consumer.fetch_watermarks(&partition.topic, partition.number, ANSWER)?;
-            let watched = match watched.get_mut(&partition) {
-                Some(watched) => watched,
-                None => {
-                    let start = committed(consumer, &partition)?.unwrap_or(low);
-                    let new = Watched { start, delivered: None, since: Instant::now(), hollow_end: None };
-                    watched.entry(partition.clone()).or_insert(new)
-                }
-            };
+            if !watched.contains_key(&partition) {
+                let start = committed(consumer, &partition)?.unwrap_or(low);
+                watched.insert(partition.clone(), Watched::from(start));
+            }
+            let Some(watched) = watched.get_mut(&partition) else { continue };
             let lag = high - progress.settled.unwrap_or(watched.start).clamp(low, high);
             self.tell_lag(&partition, lag);
-            let delivered = progress.delivered;
-            if lag == 0 || is_held || delivered != watched.delivered || watched.hollow_end == Some(high) {
-                watched.delivered = delivered;
+            if watched.moves(progress.delivered, lag, high) || is_held {
                 watched.since = Instant::now();
             } else if watched.since.elapsed() >= self.settings.stall_timeout {
-                let from = delivered.unwrap_or(watched.start).max(low);
+                let from = progress.delivered.unwrap_or(watched.start).max(low);
                 if can_read(&self.settings.consumer(), &partition, from) {
-                    tracing::error!(%partition, lag, offset = from, "the kafka consumer stands still, making another");
+                    tracing::error!(%partition, lag, offset = from, "a kafka consumer stands still");
                     let reason = format!("{partition} lags {lag} records behind without progress");
                     self.health.set(Part::Consumer, Some(reason));
                     is_stalled = true;
@@ -130,7 +141,8 @@ impl Monitor {
 
     /// A replica without partitions is well as long as there is something to be a spare for.
     fn topics_exist(&self, consumer: &Watching) -> KafkaResult<()> {
-        for topic in &self.settings.topics {
+        // A pattern may match nothing yet.
+        for topic in self.settings.topics.iter().filter(|topic| !topic.starts_with('^')) {
             let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
             let is_there =
                 metadata.topics().iter().any(|found| found.name() == topic && !found.partitions().is_empty());

@@ -130,6 +130,8 @@ impl Shared {
             if !self.wait_until_settled(&partitions) && !self.is_stopping() {
                 tracing::warn!("gave up kafka partitions with records in flight, they are delivered again");
             }
+            // Also what was committed a moment ago: nobody would hear if that failed.
+            self.ledger().commit_failed();
             let ends = self.ledger().take_due(Some(&partitions));
             if let Err(error) = commit(consumer, &ends, CommitMode::Sync) {
                 tracing::warn!(%error, "could not commit offsets before giving up partitions");

@@ -28,6 +28,8 @@ const POLL: Duration = Duration::from_millis(50);
 const GATHER: Duration = Duration::from_millis(10);
 /// Between commits. After a crash this much is delivered again.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the end tries to commit.
+const LAST_COMMIT: Duration = Duration::from_secs(3);
 /// How long the end waits for the monitor.
 const LAST_QUESTION: Duration = Duration::from_secs(2);
 /// No room for this long: pause. Before that the consumer's own queue takes up the wait.
@@ -72,7 +74,7 @@ impl Worker {
                 return; // Whoever waits for batches sees the end, and makes another consumer.
             }
         }
-        self.commit(CommitMode::Sync);
+        self.commit_finally();
         // Leaves the group; what was gathered and not handed over belongs to the next owner. The monitor
         // may be in the middle of a question, and the last of us closes the consumer.
         let deadline = Instant::now() + LAST_QUESTION;
@@ -160,6 +162,25 @@ impl Worker {
         if let Err(error) = commit(&self.consumer, &ends, mode) {
             tracing::warn!(%error, "could not commit kafka offsets, trying again");
             self.shared.ledger().commit_failed();
+        }
+    }
+
+    /// Commits everything, whatever was committed before: how a commit on its way ends is not heard of any
+    /// more. While the group changes hands the broker takes none, so it may need some attempts.
+    fn commit_finally(&self) {
+        let deadline = Instant::now() + LAST_COMMIT;
+        loop {
+            self.shared.ledger().commit_failed();
+            let ends = self.shared.ledger().take_due(None);
+            match commit(&self.consumer, &ends, CommitMode::Sync) {
+                Ok(()) => return,
+                Err(error) if Instant::now() > deadline => {
+                    tracing::warn!(%error, "could not commit kafka offsets at the end, records are delivered again");
+                    return;
+                }
+                // The group moves on while we poll; what comes is not ours any more.
+                Err(_) => drop(self.consumer.poll(POLL)),
+            }
         }
     }
 

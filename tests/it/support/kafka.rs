@@ -13,7 +13,7 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     message::{Headers, OwnedMessage},
-    producer::{FutureProducer, FutureRecord},
+    producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer},
 };
 use rustix::{
     fs::{FlockOperation, flock},
@@ -149,6 +149,18 @@ impl Kafka {
         for delivery in sent {
             delivery.await.unwrap().unwrap();
         }
+    }
+
+    /// Writes values to partition 0 in one transaction, which leaves a marker after them. Blocks.
+    pub fn produce_in_transaction(&self, topic: &str, values: &[String]) {
+        let producer: BaseProducer = self.client().set("transactional.id", topic).create().unwrap();
+        producer.init_transactions(ANSWER).unwrap();
+        producer.begin_transaction().unwrap();
+        for value in values {
+            let record: BaseRecord<'_, (), String> = BaseRecord::to(topic).partition(0).payload(value);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.commit_transaction(ANSWER).unwrap();
     }
 
     /// The offsets that a group has committed, by partition; -1 for none.

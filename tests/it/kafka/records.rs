@@ -1,189 +1,9 @@
-//! From a real Kafka into a store: what is applied, what is committed, what goes to the dead letters, and
-//! that consuming never just ends.
+//! What becomes of records: applied and committed, known again, or put with the dead letters.
 
-use std::{sync::Arc, time::Duration};
-
-use fleetcast::{
-    fleet::{ChannelMessage, FleetId},
-    observe::{Metrics, Readiness},
-    pipeline::Pipeline,
-    source::{
-        RecordOptions, Source,
-        kafka::{Kafka as Consumer, Options, Settings},
-    },
-    store::{MemoryStore, RedisStore, Store, TrackRule},
-    values::Secret,
-};
-use futures_util::StreamExt;
 use rdkafka::Message;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-use crate::support::{
-    ChaosProxy, Kafka, PATIENCE, RedisServer, eventually, eventually_within, free_port, kafka::header,
-};
-
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    i64::try_from(now.as_millis()).unwrap()
-}
-
-fn fleet() -> FleetId {
-    FleetId::parse("f").unwrap()
-}
-
-fn memory() -> Store {
-    Store::Memory(MemoryStore::new(TrackRule::default()))
-}
-
-fn redis_store(redis: &RedisServer) -> Store {
-    Store::Redis(RedisStore::new(redis.url().parse().unwrap(), "fleetcast", false, TrackRule::default()))
-}
-
-/// The `n`th record: of one of 50 assets, one millisecond after the one before.
-fn record(start_ms: i64, n: i64) -> String {
-    let (asset, ts) = (n % 50, start_ms + n);
-    format!(r#"{{"fleetId":"f","assetId":"a{asset}","ts":{ts},"lat":1.5,"lon":2.5,"n":{n}}}"#)
-}
-
-async fn produce(kafka: &Kafka, topic: &str, partition: i32, records: &[String]) {
-    let values: Vec<_> = records.iter().map(|record| Some(record.as_bytes())).collect();
-    kafka.produce(topic, partition, &values).await;
-}
-
-/// A replica's ingestion: source, pipeline and metrics, without the rest of the gateway.
-struct Ingestion {
-    metrics: Arc<Metrics>,
-    readiness: Readiness,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-struct Setup {
-    options: Options,
-    records: RecordOptions,
-}
-
-impl Setup {
-    fn new(brokers: &str, topic: &str) -> Self {
-        let options = Options {
-            kafka_brokers: Some(brokers.to_owned()),
-            kafka_topics: vec![topic.to_owned()],
-            kafka_group: Some(format!("{topic} group")),
-            kafka_properties: None,
-            kafka_stall_timeout: Duration::from_secs(60),
-            max_record_bytes: 1 << 20,
-        };
-        let records = RecordOptions { fields: Default::default(), max_skew: Duration::from_secs(300) };
-        Self { options, records }
-    }
-
-    fn group(mut self, group: &str) -> Self {
-        self.options.kafka_group = Some(group.to_owned());
-        self
-    }
-
-    fn properties(mut self, properties: &str) -> Self {
-        self.options.kafka_properties = Some(properties.parse::<Secret>().unwrap());
-        self
-    }
-
-    fn start(self, store: &Store) -> Ingestion {
-        let metrics = Arc::new(Metrics::default());
-        let readiness = Readiness::default();
-        let settings = Settings::new(&self.options, &self.records).unwrap();
-        let consumer = Consumer::new(settings, metrics.clone(), readiness.condition("kafka"));
-        let pipeline = Pipeline::new(
-            Source::Kafka(Box::new(consumer)),
-            store.writer(),
-            None,
-            metrics.clone(),
-            readiness.condition("store"),
-        );
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(pipeline.run(stop.clone()));
-        Ingestion { metrics, readiness, stop, task }
-    }
-}
-
-impl Ingestion {
-    /// Ends as on SIGTERM.
-    async fn end(self) {
-        self.stop.cancel();
-        tokio::time::timeout(PATIENCE, self.task).await.expect("ends in time").unwrap();
-    }
-
-    /// Ends as on SIGKILL, as far as one process can: nothing is finished, nothing is committed. Its
-    /// consumer leaves the group when its threads notice.
-    fn kill(self) {
-        self.task.abort();
-    }
-
-    fn reason(&self, condition: &str) -> Option<String> {
-        self.readiness.report().reasons.get(condition).cloned()
-    }
-
-    async fn is_ready(&self) {
-        eventually("ready", async || self.readiness.report().ready).await;
-    }
-
-    async fn has_applied(&self, count: u64) {
-        eventually(&format!("{count} updates applied"), async || self.metrics.updates_applied.get() >= count)
-            .await;
-        assert_eq!(self.metrics.updates_applied.get(), count);
-    }
-}
-
-/// Everything published to the fleet `f` from now on, as the numbers `n` of the records.
-struct Published {
-    task: JoinHandle<()>,
-    seen: Arc<std::sync::Mutex<Vec<(u64, i64)>>>,
-}
-
-impl Published {
-    async fn to(redis: &RedisServer) -> Self {
-        let mut messages = redis::Client::open(redis.url()).unwrap().get_async_pubsub().await.unwrap();
-        messages.subscribe("fleetcast:{f}:updates").await.unwrap();
-        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let sink = seen.clone();
-        let task = tokio::spawn(async move {
-            let mut messages = messages.into_on_message();
-            while let Some(message) = messages.next().await {
-                let batch = ChannelMessage::decode(&fleet(), message.get_payload_bytes()).unwrap().batch;
-                let mut seq = batch.first_seq.unwrap();
-                for update in batch.updates {
-                    let data: serde_json::Value = serde_json::from_slice(&update.raw).unwrap();
-                    sink.lock().unwrap().push((seq, data["n"].as_i64().unwrap()));
-                    seq += 1;
-                }
-            }
-        });
-        Self { task, seen }
-    }
-
-    /// Waits for all of `0..count` and checks that each came once, in its asset's order, without a hole in
-    /// the numbers.
-    async fn is_complete(&self, count: i64) {
-        let total = usize::try_from(count).unwrap();
-        eventually_within(PATIENCE * 2, &format!("{count} updates published"), async || {
-            self.seen.lock().unwrap().len() >= total
-        })
-        .await;
-        let seen = self.seen.lock().unwrap().clone();
-        let seqs: Vec<_> = seen.iter().map(|(seq, _)| *seq).collect();
-        assert_eq!(seqs, (1..=u64::try_from(count).unwrap()).collect::<Vec<_>>());
-        for asset in 0..50 {
-            let of_asset = seen.iter().map(|(_, n)| *n).filter(|n| n % 50 == asset);
-            assert_eq!(of_asset.collect::<Vec<_>>(), (asset..count).step_by(50).collect::<Vec<_>>());
-        }
-    }
-}
-
-impl Drop for Published {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
+use super::setup::{Published, Setup, fleet, memory, now_ms, produce, record, redis_store};
+use crate::support::{Kafka, RedisServer, eventually, kafka::header};
 
 #[tokio::test]
 async fn records_are_applied_and_then_committed() {
@@ -191,9 +11,8 @@ async fn records_are_applied_and_then_committed() {
     let topic = kafka.topic("applied", 3).await;
     let start_ms = now_ms() - 10_000;
     for partition in 0..3 {
-        let records: Vec<_> = (0..1000).map(|n| record(start_ms, n)).filter(|_| true).collect();
         let of_partition: Vec<_> =
-            records.into_iter().skip(usize::try_from(partition).unwrap()).step_by(3).collect();
+            (i64::from(partition)..1000).step_by(3).map(|n| record(start_ms, n)).collect();
         produce(kafka, &topic, partition, &of_partition).await;
     }
     let store = memory();
@@ -315,7 +134,7 @@ async fn a_large_record_passes_if_it_is_allowed() {
     let kafka = Kafka::shared().await;
     let topic = kafka.topic_with("large", 1, &[("max.message.bytes", "10000000")]).await;
     let big = format!(r#"{{"fleetId":"f","assetId":"big","ts":1,"x":"{}"}}"#, "x".repeat(5 << 20));
-    produce(kafka, &topic, 0, &[big.clone()]).await;
+    produce(kafka, &topic, 0, std::slice::from_ref(&big)).await;
     let store = memory();
     let mut setup = Setup::new(kafka.brokers(), &topic);
     setup.options.max_record_bytes = 8 << 20;

@@ -1,71 +1,10 @@
-//! Ingestion from a real Kafka through outages: the second half of `kafka`, with the same helpers.
+//! Redis away, a broker away, connections that fell silent, a consumer that stands still: consuming never
+//! just ends.
 
-#[tokio::test]
-async fn replicas_share_the_partitions_while_records_flow() {
-    let kafka = Kafka::shared().await;
-    let redis = RedisServer::start().await;
-    let topic = kafka.topic("shared", 4).await;
-    let store = redis_store(&redis);
-    let published = Published::to(&redis).await;
-    let start_ms = now_ms() - 60_000;
-    let producing = {
-        let topic = topic.clone();
-        tokio::spawn(async move {
-            let producer = kafka.producer();
-            let mut sent = Vec::new();
-            for n in 0..20_000_i64 {
-                let (text, partition) = (record(start_ms, n), i32::try_from(n % 50 % 4).unwrap());
-                let record =
-                    rdkafka::producer::FutureRecord::<(), _>::to(&topic).partition(partition).payload(&text);
-                sent.push(producer.send_result(record).map_err(|(error, _)| error).unwrap());
-                if n % 20 == 0 {
-                    tokio::time::sleep(Duration::from_millis(8)).await;
-                }
-            }
-            for delivery in sent {
-                delivery.await.unwrap().unwrap();
-            }
-        })
-    };
-    let first = Setup::new(kafka.brokers(), &topic).start(&store);
-    eventually("the first works", async || first.metrics.updates_applied.get() > 200).await;
-    let second = Setup::new(kafka.brokers(), &topic).start(&store);
-    eventually("the second works", async || second.metrics.updates_applied.get() > 200).await;
-    first.end().await;
-    let third = Setup::new(kafka.brokers(), &topic).start(&store);
-    eventually("the third works", async || third.metrics.updates_applied.get() > 200).await;
-    producing.await.unwrap();
-    published.is_complete(20_000).await;
-    let repeated = second.metrics.updates_duplicate.get() + second.metrics.updates_stale.get();
-    assert_eq!(repeated, 0, "partitions change hands at committed offsets");
-    second.end().await;
-    third.end().await;
-}
+use std::time::Duration;
 
-#[tokio::test]
-async fn a_killed_replica_loses_and_repeats_nothing() {
-    let kafka = Kafka::shared().await;
-    let redis = RedisServer::start().await;
-    let topic = kafka.topic("killed", 2).await;
-    let store = redis_store(&redis);
-    let published = Published::to(&redis).await;
-    let start_ms = now_ms() - 60_000;
-    for partition in 0..2 {
-        let of_partition: Vec<_> = (0..20_000).filter(|n| n % 50 % 2 == i64::from(partition)).collect();
-        let records: Vec<_> = of_partition.into_iter().map(|n| record(start_ms, n)).collect();
-        produce(kafka, &topic, partition, &records).await;
-    }
-    for _ in 0..3 {
-        let victim = Setup::new(kafka.brokers(), &topic).start(&store);
-        eventually("in the middle", async || victim.metrics.updates_applied.get() > 500).await;
-        victim.kill();
-    }
-    let last = Setup::new(kafka.brokers(), &topic).start(&store);
-    published.is_complete(20_000).await;
-    let group = format!("{topic} group");
-    eventually("all is committed", async || kafka.committed(&group, &topic, 2) == [10_000, 10_000]).await;
-    last.end().await;
-}
+use super::setup::{Setup, fleet, memory, now_ms, produce, record, redis_store};
+use crate::support::{ChaosProxy, Kafka, PATIENCE, RedisServer, eventually, eventually_within, free_port};
 
 #[tokio::test]
 async fn an_outage_of_redis_pauses_and_loses_nothing() {
@@ -150,6 +89,24 @@ async fn connections_that_fell_silent_are_noticed() {
     produce(&kafka, &topic, 0, &records[100..]).await;
     let all = async || ingestion.metrics.updates_applied.get() == 200;
     eventually_within(PATIENCE * 2, "it goes on over new connections", all).await;
+    ingestion.is_ready().await;
+    ingestion.end().await;
+}
+
+#[tokio::test]
+async fn markers_of_transactions_at_the_end_are_no_reason_to_replace_a_consumer() {
+    let kafka = Kafka::shared().await;
+    let topic = kafka.topic("transactions", 1).await;
+    let start_ms = now_ms() - 60_000;
+    let records: Vec<_> = (0..10).map(|n| record(start_ms, n)).collect();
+    let name = topic.clone();
+    tokio::task::spawn_blocking(move || kafka.produce_in_transaction(&name, &records)).await.unwrap();
+    let mut setup = Setup::new(kafka.brokers(), &topic);
+    setup.options.kafka_stall_timeout = Duration::from_secs(2);
+    let ingestion = setup.start(&memory());
+    ingestion.has_applied(10).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(ingestion.metrics.kafka_consumers_replaced.get(), 0);
     ingestion.is_ready().await;
     ingestion.end().await;
 }
