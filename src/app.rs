@@ -48,10 +48,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let (stop_sources, stop) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
-    let upstream = Upstream::build(&config, &metrics)?;
+    let upstream = Upstream::build(&config, &metrics, &readiness)?;
     let options = gateway_options(&config, upstream.relays_only());
     let gateway = Gateway::start(options, upstream.feed.clone(), &upstream.loader(), &metrics, &tasks, &stop);
-    upstream.start(gateway.dispatcher.clone(), &readiness, &tasks, &stop_sources, &stop);
+    upstream.start(gateway.dispatcher.clone(), &metrics, &readiness, &tasks, &stop_sources, &stop);
 
     let parts = Admin {
         metrics,

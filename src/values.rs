@@ -95,8 +95,11 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let invalid =
             || InvalidValue(format!("`{text}` is neither an address nor a network such as 10.0.0.0/8"));
-        let (address, prefix) =
-            text.trim().split_once('/').map_or((text.trim(), None), |(a, p)| (a, Some(p)));
+        let text = text.trim();
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
         let address: IpAddr = address.parse().map_err(|_| invalid())?;
         let bits_max = if address.is_ipv4() { 32 } else { 128 };
         let prefix_bits = prefix.map_or(Ok(bits_max), str::parse).map_err(|_| invalid())?;

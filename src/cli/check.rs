@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
 use tokio::time::timeout;
 
 use super::{FAILED, complain, say};
@@ -22,18 +23,26 @@ pub(super) fn run(config: &Config) -> ExitCode {
         }
     };
     say(&format_args!(
-        "ok      configuration: source {:?}, store {:?}, public {}, admin {}",
-        config.source, config.store, config.shared.ports.listen, config.shared.ports.admin_listen
+        "ok      configuration: source {}, store {}, public {}, admin {}",
+        name(&config.source),
+        name(&config.store),
+        config.shared.ports.listen,
+        config.shared.ports.admin_listen
     ));
     let mut healthy = true;
     if let Some(redis) = &config.redis {
-        healthy &= report(&format!("redis {redis}"), runtime.block_on(ping(redis)));
+        healthy &= report(&format!("redis {redis}"), &runtime.block_on(ping(redis)));
     }
     ExitCode::from(if healthy { 0 } else { FAILED })
 }
 
-fn report(what: &str, outcome: Result<String, String>) -> bool {
-    match &outcome {
+/// As it is written on the command line.
+fn name(kind: &impl ValueEnum) -> String {
+    kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+fn report(what: &str, outcome: &Result<String, String>) -> bool {
+    match outcome {
         Ok(fact) => say(&format_args!("ok      {what}: {fact}")),
         Err(reason) => say(&format_args!("failed  {what}: {reason}")),
     }

@@ -74,9 +74,10 @@ fn collect_variables(command: &Command, known: &mut BTreeSet<String>) {
     }
 }
 
-/// Finishes a command: values of variables are left out of the help, since one may be a secret; and a
-/// secret that stands in a file becomes its option's default. A flag or the variable itself would win,
-/// but variable and file together are a contradiction.
+/// Finishes a command with what the environment adds to it.
+///
+/// Values of variables are left out of the help, since one may be a secret; and a secret that stands in a
+/// file becomes its option's default. A flag wins over it; variable and file together are a contradiction.
 ///
 /// # Errors
 /// A file cannot be read, or a secret is given twice. The command is complete nevertheless, so that one

@@ -226,6 +226,9 @@ impl Fleet {
     pub(super) fn fan_out(&mut self, burst: &Burst, slots: std::ops::Range<usize>, work: &mut Work) {
         for key in slots {
             let Some(member) = self.members.get_mut(key) else { continue };
+            if matches!(member.stage, Stage::Behind) {
+                work.conflated += burst.updates as u64;
+            }
             if !member.follows_each() || member.burst >= burst.number {
                 continue;
             }
@@ -257,7 +260,7 @@ impl Fleet {
         // Members are complete up to `before`, less what is news to this replica now.
         let mut behind = before;
         for asset in snapshot.assets {
-            if !self.state.get(asset.id.as_str()).is_some_and(|known| known.seq >= asset.seq) {
+            if self.state.get(asset.id.as_str()).is_none_or(|known| known.seq < asset.seq) {
                 behind = behind.min(asset.seq.saturating_sub(1));
             }
             self.state.load(asset);

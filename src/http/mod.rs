@@ -1,5 +1,7 @@
-//! Routes beside Socket.IO: the web client on the public port; health, metrics and what an operator needs
-//! to look inside on the admin port. Invariant: nothing of the admin port is reachable from the public one.
+//! Routes beside Socket.IO.
+//!
+//! The web client on the public port; health, metrics and what an operator needs to look inside on the
+//! admin port. Invariant: nothing of the admin port is reachable from the public one.
 
 mod admin;
 mod debug;

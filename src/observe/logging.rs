@@ -23,7 +23,7 @@ pub enum LogFormat {
 #[command(next_help_heading = "Operation")]
 pub struct LogOptions {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,fleetcast::feed=debug`
-    /// [default: RUST_LOG, else info].
+    /// [default: `RUST_LOG`, else info].
     #[arg(long, env = "FLEETCAST_LOG", value_name = "FILTER")]
     pub log: Option<String>,
     /// How log lines look [default: text on a terminal, else json].

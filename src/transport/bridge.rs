@@ -40,6 +40,7 @@ impl AsyncRead for Bridge {
         }
         if state.inbox.is_empty() {
             self.0.drive(state, cx);
+            self.0.note_backlog(state);
         }
         if !state.inbox.is_empty() {
             let len = state.inbox.len().min(buf.remaining());

@@ -294,7 +294,6 @@ impl Session {
                 Poll::Ready(read) => self.received(state, read),
             }
         }
-        self.note_backlog(state);
     }
 
     pub(super) fn received(&self, state: &mut State, read: super::wire::Read) {
@@ -364,7 +363,7 @@ impl Session {
         let websocket = matches!(link, Link::Websocket(_));
         match link {
             Link::Websocket(wire) => {
-                let code = code.unwrap_or(reason.websocket_code());
+                let code = code.unwrap_or_else(|| reason.websocket_code());
                 self.shared.linger(wire.close(&mut state.outbox, code));
             }
             Link::Polling(polling) => {

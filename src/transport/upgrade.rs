@@ -34,11 +34,12 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// The `101` for a valid handshake, or the `400` of the `ws` package.
-fn accept(request: &Request<Body>) -> Result<Response, Response> {
+fn accept(request: &Request<Body>) -> Result<Response, Box<Response>> {
     let headers = request.headers();
     let get = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let bad = |status: StatusCode, why: &'static str| {
-        (status, [(header::CONNECTION, "close"), (header::CONTENT_TYPE, "text/html")], why).into_response()
+        let headers = [(header::CONNECTION, "close"), (header::CONTENT_TYPE, "text/html")];
+        Box::new((status, headers, why).into_response())
     };
     if *request.method() != Method::GET {
         return Err(bad(StatusCode::METHOD_NOT_ALLOWED, "Invalid HTTP method"));
@@ -80,7 +81,7 @@ pub(super) fn direct(
 ) -> Response {
     let response = match accept(&request) {
         Ok(response) => response,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     tokio::spawn(async move {
         if let Some((socket, mut read_ahead)) = socket_of(request).await {
@@ -95,7 +96,7 @@ pub(super) fn direct(
 pub(super) fn existing(session: Arc<Session>, request: Request<Body>) -> Response {
     let response = match accept(&request) {
         Ok(response) => response,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let free = match &mut session.lock().link {
         Link::Polling(polling) => !std::mem::replace(&mut polling.probing, true),

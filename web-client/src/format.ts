@@ -32,6 +32,13 @@ export function heading(degrees: number): string {
   return `${POINTS[Math.round(degrees / 45) % 8]} ${Math.round(degrees)}°`;
 }
 
+export function bytes(value: number): string {
+  if (value < 1_000) return `${Math.round(value)} B`;
+  if (value < 1e6) return `${(value / 1e3).toFixed(value < 1e4 ? 1 : 0)} kB`;
+  if (value < 1e9) return `${(value / 1e6).toFixed(value < 1e7 ? 1 : 0)} MB`;
+  return `${(value / 1e9).toFixed(1)} GB`;
+}
+
 export function position(lat: number | undefined, lon: number | undefined): string {
   if (lat === undefined || lon === undefined) return NONE;
   const ns = lat < 0 ? 'S' : 'N';

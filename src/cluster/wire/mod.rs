@@ -22,10 +22,7 @@ pub use names::{Address, InvalidKey, Names};
 pub use request::{Request, RequestFrame, Selection};
 pub use response::{Answer, ResponseFrame};
 
-use super::{
-    SocketInfo,
-    event::{self, EncodedEvent},
-};
+use super::event::{self, EncodedEvent};
 
 /// Frames above this size are neither published nor decoded.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;

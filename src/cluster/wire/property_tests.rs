@@ -1,5 +1,6 @@
 //! What holds for all frames: they come back as they went, and no bytes break the decoder.
 
+use crate::cluster::SocketInfo;
 use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 

@@ -3,10 +3,11 @@
 
 import type { FleetStore } from '../fleet/store';
 import * as view from '../view/state';
-import type { FromWorker, ToWorker } from './messages';
+import type { EarlyGateway } from './early';
+import type { FromWorker, Rates, ToWorker } from './messages';
 
 export class GatewayLink {
-  readonly #worker: Worker;
+  readonly #gateway: EarlyGateway;
   readonly #store: FleetStore;
   /** Called after rows changed. */
   onRows: () => void = () => {};
@@ -14,14 +15,18 @@ export class GatewayLink {
   onHistory: (message: Extract<FromWorker, { kind: 'history' }>) => void = () => {};
   onResync: (reason: string) => void = () => {};
 
-  constructor(store: FleetStore) {
+  constructor(gateway: EarlyGateway, store: FleetStore) {
+    this.#gateway = gateway;
     this.#store = store;
-    this.#worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
-    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#handle(data);
+  }
+
+  /** To be called once every listener is in place. */
+  open(): void {
+    this.#gateway.deliver((message) => this.#handle(message));
   }
 
   say(message: ToWorker): void {
-    this.#worker.postMessage(message);
+    this.#gateway.say(message);
   }
 
   #handle(message: FromWorker): void {
@@ -38,7 +43,7 @@ export class GatewayLink {
         view.feed.value = message.feed;
         return;
       case 'rates':
-        view.rates.value = message.rates;
+        view.rates.value = onGatewayClock(message.rates);
         return;
       case 'detail':
         this.onDetail(message);
@@ -61,4 +66,10 @@ export class GatewayLink {
         return;
     }
   }
+}
+
+/** The worker measures ages with this machine's clock, which may be wrong. */
+function onGatewayClock(rates: Rates): Rates {
+  if (rates.lagMs === null) return rates;
+  return { ...rates, lagMs: Math.max(0, rates.lagMs + view.clockSkewMs.peek()) };
 }

@@ -13,8 +13,10 @@ import { type Feed, type Scope, WORLD } from './messages';
 /** Beyond this many fleets, one filtered region costs less than a subscription each. */
 const FLEET_SUBSCRIPTIONS_MAX = 8;
 const INTERVAL_MAX_MS = 10_000;
-/** This far behind for this long means that the link or this machine cannot keep up. */
-const LATE_MS = 4_000;
+/** This much older than usual for this long: the link or this machine cannot keep up. */
+const LATE_MS = 3_000;
+/** What is usual rises slowly, for sources that get slower by themselves. */
+const USUAL_RISE_MS = 20;
 const LATE_SECONDS = 4;
 const CALM_SECONDS = 30;
 
@@ -37,6 +39,7 @@ export class ScopeFeed {
   #subscriptions: AnySubscription[] = [];
   #lateFor = 0;
   #calmFor = 0;
+  #usualMs = Number.POSITIVE_INFINITY;
 
   constructor(client: Fleetcast, intervalMs: number, listener: FeedListener) {
     this.#client = client;
@@ -66,7 +69,9 @@ export class ScopeFeed {
 
   /** Once a second: the median age of what arrived, null when nothing did. */
   judge(lagMs: number | null): void {
-    const late = lagMs !== null && lagMs > LATE_MS + this.#intervalMs;
+    // Not the age as such: a source that reports with minutes of delay is no reason to slow down.
+    if (lagMs !== null) this.#usualMs = Math.min(this.#usualMs + USUAL_RISE_MS, lagMs);
+    const late = lagMs !== null && lagMs > this.#usualMs + LATE_MS + this.#intervalMs;
     this.#lateFor = late ? this.#lateFor + 1 : 0;
     this.#calmFor = late ? 0 : this.#calmFor + 1;
     if (this.#lateFor >= LATE_SECONDS) this.#slower();

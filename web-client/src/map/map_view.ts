@@ -50,6 +50,8 @@ export class MapView {
     labels: false,
   };
   grouping = true;
+  /** How often the points were drawn, for measurements. */
+  draws = 0;
   readonly #store: FleetStore;
   readonly #points: PointsLayer;
   readonly #overlay: Overlay;
@@ -63,6 +65,7 @@ export class MapView {
   #cells: Cell[] = [];
   #cellsOf = '';
   #cellsAt = 0;
+  #drewAssets = false;
 
   constructor(container: HTMLElement, store: FleetStore, place: MapPlace, theme: Theme) {
     this.#store = store;
@@ -224,6 +227,11 @@ export class MapView {
     };
     this.#points.draw(this.#camera, style, now);
     this.#overlay.draw(this.#camera, colors, this.scene, now);
+    if (!this.#drewAssets && this.#store.alive > 0) {
+      this.#drewAssets = true;
+      performance.mark('first-assets-drawn');
+    }
+    this.draws += 1;
     this.#pacer.started(now);
     this.#sync ??= this.#points.fence();
   }

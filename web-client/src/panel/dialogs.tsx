@@ -18,13 +18,20 @@ export function Dialogs({ app }: { app: App }) {
   return null;
 }
 
-function Dialog({ title, children }: { title: string; children: ComponentChildren }) {
+interface DialogProps {
+  title: string;
+  sheet: view.Sheet;
+  children: ComponentChildren;
+}
+
+function Dialog({ title, sheet, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     element.current?.showModal();
   }, []);
   const close = () => {
-    view.sheet.value = 'none';
+    // The close event comes late: another sheet may be open by then.
+    if (view.sheet.peek() === sheet) view.sheet.value = 'none';
   };
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes a dialog by itself
@@ -54,7 +61,7 @@ const GROUPS = ['Find', 'Asset', 'Map', 'Areas', 'Page'] as const;
 
 function HelpDialog() {
   return (
-    <Dialog title={t.help}>
+    <Dialog title={t.help} sheet="help">
       <div class="help" data-testid="help">
         {GROUPS.map((group) => (
           <section key={group}>
@@ -106,7 +113,7 @@ function SettingsDialog({ app }: { app: App }) {
   const toCelsius = (shown: number) => (imperial ? ((shown - 32) * 5) / 9 : shown);
   const version = view.config.value.version;
   return (
-    <Dialog title={t.settings}>
+    <Dialog title={t.settings} sheet="settings">
       <div class="settings" data-testid="settings">
         <Choice
           label={t.theme}

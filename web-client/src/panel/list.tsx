@@ -63,7 +63,10 @@ export function AssetList({ app }: { app: App }) {
       }}
       onKeyDown={(event) => listKey(app, event)}
     >
-      <div role="presentation" style={{ height: rows.length * ROW_PX, position: 'relative' }}>
+      <div
+        role="presentation"
+        style={{ height: `${rows.length * ROW_PX}px`, position: 'relative' }}
+      >
         {rows.length === 0 && app.store.alive > 0 && (
           <p class="list-none">{t.listNothingMatches}</p>
         )}

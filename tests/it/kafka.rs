@@ -1,0 +1,527 @@
+//! From a real Kafka into a store: what is applied, what is committed, what goes to the dead letters, and
+//! that consuming never just ends.
+
+use std::{sync::Arc, time::Duration};
+
+use fleetcast::{
+    fleet::{ChannelMessage, FleetId},
+    observe::{Metrics, Readiness},
+    pipeline::Pipeline,
+    source::{
+        RecordOptions, Source,
+        kafka::{Kafka as Consumer, Options, Settings},
+    },
+    store::{MemoryStore, RedisStore, Store, TrackRule},
+    values::Secret,
+};
+use futures_util::StreamExt;
+use rdkafka::Message;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    ChaosProxy, Kafka, PATIENCE, RedisServer, eventually, eventually_within, free_port, kafka::header,
+};
+
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap()
+}
+
+fn fleet() -> FleetId {
+    FleetId::parse("f").unwrap()
+}
+
+fn memory() -> Store {
+    Store::Memory(MemoryStore::new(TrackRule::default()))
+}
+
+fn redis_store(redis: &RedisServer) -> Store {
+    Store::Redis(RedisStore::new(redis.url().parse().unwrap(), "fleetcast", false, TrackRule::default()))
+}
+
+/// The `n`th record: of one of 50 assets, one millisecond after the one before.
+fn record(start_ms: i64, n: i64) -> String {
+    let (asset, ts) = (n % 50, start_ms + n);
+    format!(r#"{{"fleetId":"f","assetId":"a{asset}","ts":{ts},"lat":1.5,"lon":2.5,"n":{n}}}"#)
+}
+
+async fn produce(kafka: &Kafka, topic: &str, partition: i32, records: &[String]) {
+    let values: Vec<_> = records.iter().map(|record| Some(record.as_bytes())).collect();
+    kafka.produce(topic, partition, &values).await;
+}
+
+/// A replica's ingestion: source, pipeline and metrics, without the rest of the gateway.
+struct Ingestion {
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+struct Setup {
+    options: Options,
+    records: RecordOptions,
+}
+
+impl Setup {
+    fn new(brokers: &str, topic: &str) -> Self {
+        let options = Options {
+            kafka_brokers: Some(brokers.to_owned()),
+            kafka_topics: vec![topic.to_owned()],
+            kafka_group: Some(format!("{topic} group")),
+            kafka_properties: None,
+            kafka_stall_timeout: Duration::from_secs(60),
+            max_record_bytes: 1 << 20,
+        };
+        let records = RecordOptions { fields: Default::default(), max_skew: Duration::from_secs(300) };
+        Self { options, records }
+    }
+
+    fn group(mut self, group: &str) -> Self {
+        self.options.kafka_group = Some(group.to_owned());
+        self
+    }
+
+    fn properties(mut self, properties: &str) -> Self {
+        self.options.kafka_properties = Some(properties.parse::<Secret>().unwrap());
+        self
+    }
+
+    fn start(self, store: &Store) -> Ingestion {
+        let metrics = Arc::new(Metrics::default());
+        let readiness = Readiness::default();
+        let settings = Settings::new(&self.options, &self.records).unwrap();
+        let consumer = Consumer::new(settings, metrics.clone(), readiness.condition("kafka"));
+        let pipeline = Pipeline::new(
+            Source::Kafka(Box::new(consumer)),
+            store.writer(),
+            None,
+            metrics.clone(),
+            readiness.condition("store"),
+        );
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(pipeline.run(stop.clone()));
+        Ingestion { metrics, readiness, stop, task }
+    }
+}
+
+impl Ingestion {
+    /// Ends as on SIGTERM.
+    async fn end(self) {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("ends in time").unwrap();
+    }
+
+    /// Ends as on SIGKILL, as far as one process can: nothing is finished, nothing is committed. Its
+    /// consumer leaves the group when its threads notice.
+    fn kill(self) {
+        self.task.abort();
+    }
+
+    fn reason(&self, condition: &str) -> Option<String> {
+        self.readiness.report().reasons.get(condition).cloned()
+    }
+
+    async fn is_ready(&self) {
+        eventually("ready", async || self.readiness.report().ready).await;
+    }
+
+    async fn has_applied(&self, count: u64) {
+        eventually(&format!("{count} updates applied"), async || self.metrics.updates_applied.get() >= count)
+            .await;
+        assert_eq!(self.metrics.updates_applied.get(), count);
+    }
+}
+
+/// Everything published to the fleet `f` from now on, as the numbers `n` of the records.
+struct Published {
+    task: JoinHandle<()>,
+    seen: Arc<std::sync::Mutex<Vec<(u64, i64)>>>,
+}
+
+impl Published {
+    async fn to(redis: &RedisServer) -> Self {
+        let mut messages = redis::Client::open(redis.url()).unwrap().get_async_pubsub().await.unwrap();
+        messages.subscribe("fleetcast:{f}:updates").await.unwrap();
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let sink = seen.clone();
+        let task = tokio::spawn(async move {
+            let mut messages = messages.into_on_message();
+            while let Some(message) = messages.next().await {
+                let batch = ChannelMessage::decode(&fleet(), message.get_payload_bytes()).unwrap().batch;
+                let mut seq = batch.first_seq.unwrap();
+                for update in batch.updates {
+                    let data: serde_json::Value = serde_json::from_slice(&update.raw).unwrap();
+                    sink.lock().unwrap().push((seq, data["n"].as_i64().unwrap()));
+                    seq += 1;
+                }
+            }
+        });
+        Self { task, seen }
+    }
+
+    /// Waits for all of `0..count` and checks that each came once, in its asset's order, without a hole in
+    /// the numbers.
+    async fn is_complete(&self, count: i64) {
+        let total = usize::try_from(count).unwrap();
+        eventually_within(PATIENCE * 2, &format!("{count} updates published"), async || {
+            self.seen.lock().unwrap().len() >= total
+        })
+        .await;
+        let seen = self.seen.lock().unwrap().clone();
+        let seqs: Vec<_> = seen.iter().map(|(seq, _)| *seq).collect();
+        assert_eq!(seqs, (1..=u64::try_from(count).unwrap()).collect::<Vec<_>>());
+        for asset in 0..50 {
+            let of_asset = seen.iter().map(|(_, n)| *n).filter(|n| n % 50 == asset);
+            assert_eq!(of_asset.collect::<Vec<_>>(), (asset..count).step_by(50).collect::<Vec<_>>());
+        }
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn records_are_applied_and_then_committed() {
+    let kafka = Kafka::shared().await;
+    let topic = kafka.topic("applied", 3).await;
+    let start_ms = now_ms() - 10_000;
+    for partition in 0..3 {
+        let records: Vec<_> = (0..1000).map(|n| record(start_ms, n)).filter(|_| true).collect();
+        let of_partition: Vec<_> =
+            records.into_iter().skip(usize::try_from(partition).unwrap()).step_by(3).collect();
+        produce(kafka, &topic, partition, &of_partition).await;
+    }
+    let store = memory();
+    let ingestion = Setup::new(kafka.brokers(), &topic).start(&store);
+    eventually("all are received", async || ingestion.metrics.updates_received.get() == 1000).await;
+    ingestion.is_ready().await;
+    let snapshot = store.snapshot(&fleet()).await.unwrap();
+    assert_eq!(snapshot.assets.len(), 50);
+    for state in snapshot.assets {
+        assert!(state.ts_ms >= start_ms + 950, "{state:?}");
+    }
+    let group = format!("{topic} group");
+    ingestion.end().await;
+    assert_eq!(kafka.committed(&group, &topic, 3), [334, 333, 333]);
+
+    // The next one goes on from there.
+    produce(kafka, &topic, 1, &[record(start_ms, 1000)]).await;
+    let next = Setup::new(kafka.brokers(), &topic).start(&store);
+    eventually("one more", async || next.metrics.updates_received.get() >= 1).await;
+    assert_eq!(next.metrics.updates_received.get(), 1);
+    eventually("committed while running", async || kafka.committed(&group, &topic, 3)[1] == 334).await;
+    next.end().await;
+}
+
+#[tokio::test]
+async fn a_redelivered_topic_changes_and_sends_nothing() {
+    let kafka = Kafka::shared().await;
+    let redis = RedisServer::start().await;
+    let topic = kafka.topic("redelivered", 1).await;
+    let start_ms = now_ms() - 10_000;
+    let records: Vec<_> = (0..500).map(|n| record(start_ms, n)).collect();
+    produce(kafka, &topic, 0, &records).await;
+    let store = redis_store(&redis);
+    let published = Published::to(&redis).await;
+    let first = Setup::new(kafka.brokers(), &topic).start(&store);
+    first.has_applied(500).await;
+    first.end().await;
+    let before = store.snapshot(&fleet()).await.unwrap();
+
+    let again = Setup::new(kafka.brokers(), &topic).group("another").start(&store);
+    let metrics = &again.metrics;
+    eventually("received again", async || {
+        metrics.updates_stale.get() + metrics.updates_duplicate.get() == 500
+    })
+    .await;
+    again.end().await;
+    let after = store.snapshot(&fleet()).await.unwrap();
+    assert_eq!((before.seq, before.epoch, &before.assets), (after.seq, after.epoch, &after.assets));
+    published.is_complete(500).await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_used_goes_to_the_dead_letters_and_blocks_nobody() {
+    let kafka = Kafka::shared().await;
+    let topic = kafka.topic_with("poison", 1, &[("max.message.bytes", "10000000")]).await;
+    let start_ms = now_ms() - 10_000;
+    let big = format!(r#"{{"fleetId":"f","assetId":"big","ts":1,"x":"{}"}}"#, "x".repeat(5 << 20));
+    let good = |n| record(start_ms, n).into_bytes();
+    let far = record(now_ms() + 600_000, 0);
+    let values: Vec<Option<Vec<u8>>> = vec![
+        Some(good(0)),
+        None,
+        Some(b"{\"assetId\":\"\xff\"}".to_vec()),
+        Some(b"not json".to_vec()),
+        Some(good(1)),
+        Some(br#"{"fleetId":"f","assetId":["a"],"ts":1}"#.to_vec()),
+        Some(br#"{"fleetId":"f","assetId":"a","ts":1,"lat":91,"lon":0}"#.to_vec()),
+        Some(far.into_bytes()),
+        Some(big.into_bytes()),
+        Some(good(2)),
+    ];
+    let values: Vec<Option<&[u8]>> = values.iter().map(Option::as_deref).collect();
+    kafka.produce(&topic, 0, &values).await;
+    let ingestion = Setup::new(kafka.brokers(), &topic).start(&memory());
+    ingestion.has_applied(3).await;
+    let letters = kafka.messages("poison.dlq", 7).await;
+    let mut facts: Vec<_> = letters
+        .iter()
+        .map(|letter| {
+            let text = |key| header(letter, key).unwrap_or_default();
+            assert_eq!(
+                (text("fleetcast-topic"), text("fleetcast-partition")),
+                (topic.clone(), "0".to_owned())
+            );
+            assert!(text("fleetcast-timestamp").parse::<i64>().unwrap() > start_ms);
+            let offset: usize = text("fleetcast-offset").parse().unwrap();
+            if header(letter, "fleetcast-dropped-bytes").is_none() {
+                assert_eq!(letter.payload(), values[offset], "the record itself, byte for byte");
+            }
+            (offset, text("fleetcast-code"), text("fleetcast-reason"))
+        })
+        .collect();
+    facts.sort();
+    let expect = [
+        (1, "null", "tombstone"),
+        (2, "utf8", "UTF-8"),
+        (3, "json", "expected"),
+        (5, "type", "/assetId: an array"),
+        (6, "range", "/lat: 91"),
+        (7, "future", "ahead"),
+        (8, "size", "allowed are 1048576"),
+    ];
+    for ((offset, code, reason), (at, expected, part)) in facts.iter().zip(expect) {
+        assert_eq!((*offset, code.as_str()), (at, expected));
+        assert!(reason.contains(part), "{reason}");
+    }
+    let huge =
+        letters.iter().find(|letter| header(letter, "fleetcast-code").as_deref() == Some("size")).unwrap();
+    assert_eq!(huge.payload(), None, "the dead-letter topic takes no 5 MB");
+    assert!(header(huge, "fleetcast-dropped-bytes").unwrap().parse::<usize>().unwrap() > 5 << 20);
+    let group = format!("{topic} group");
+    eventually("all is committed", async || kafka.committed(&group, &topic, 1) == [10]).await;
+    assert_eq!(ingestion.metrics.updates_dead_lettered.get(), 7);
+    ingestion.end().await;
+}
+
+#[tokio::test]
+async fn a_large_record_passes_if_it_is_allowed() {
+    let kafka = Kafka::shared().await;
+    let topic = kafka.topic_with("large", 1, &[("max.message.bytes", "10000000")]).await;
+    let big = format!(r#"{{"fleetId":"f","assetId":"big","ts":1,"x":"{}"}}"#, "x".repeat(5 << 20));
+    produce(kafka, &topic, 0, &[big.clone()]).await;
+    let store = memory();
+    let mut setup = Setup::new(kafka.brokers(), &topic);
+    setup.options.max_record_bytes = 8 << 20;
+    let ingestion = setup.start(&store);
+    ingestion.has_applied(1).await;
+    assert_eq!(store.snapshot(&fleet()).await.unwrap().assets[0].raw, big);
+    ingestion.end().await;
+}
+
+#[tokio::test]
+async fn dead_letters_that_can_not_be_written_hold_the_offset_and_nothing_else() {
+    let kafka = Kafka::shared().await;
+    // The longest name there is: with `.dlq` behind it no broker takes it.
+    let topic = kafka.topic(&"t".repeat(249), 1).await;
+    let start_ms = now_ms() - 10_000;
+    produce(kafka, &topic, 0, &["no record".to_owned(), record(start_ms, 0)]).await;
+    let ingestion = Setup::new(kafka.brokers(), &topic).group("undeliverable").start(&memory());
+    ingestion.has_applied(1).await;
+    eventually("readiness says so", async || {
+        ingestion.reason("kafka").is_some_and(|reason| reason.contains("dead letters can not be written"))
+    })
+    .await;
+    produce(kafka, &topic, 0, &[record(start_ms, 1)]).await;
+    ingestion.has_applied(2).await;
+    ingestion.end().await;
+    assert_eq!(kafka.committed("undeliverable", &topic, 1), [-1], "it will be read again");
+}
+
+#[tokio::test]
+async fn replicas_share_the_partitions_while_records_flow() {
+    let kafka = Kafka::shared().await;
+    let redis = RedisServer::start().await;
+    let topic = kafka.topic("shared", 4).await;
+    let store = redis_store(&redis);
+    let published = Published::to(&redis).await;
+    let start_ms = now_ms() - 60_000;
+    let producing = {
+        let topic = topic.clone();
+        tokio::spawn(async move {
+            let producer = kafka.producer();
+            let mut sent = Vec::new();
+            for n in 0..20_000_i64 {
+                let (text, partition) = (record(start_ms, n), i32::try_from(n % 50 % 4).unwrap());
+                let record =
+                    rdkafka::producer::FutureRecord::<(), _>::to(&topic).partition(partition).payload(&text);
+                sent.push(producer.send_result(record).map_err(|(error, _)| error).unwrap());
+                if n % 20 == 0 {
+                    tokio::time::sleep(Duration::from_millis(8)).await;
+                }
+            }
+            for delivery in sent {
+                delivery.await.unwrap().unwrap();
+            }
+        })
+    };
+    let first = Setup::new(kafka.brokers(), &topic).start(&store);
+    eventually("the first works", async || first.metrics.updates_applied.get() > 200).await;
+    let second = Setup::new(kafka.brokers(), &topic).start(&store);
+    eventually("the second works", async || second.metrics.updates_applied.get() > 200).await;
+    first.end().await;
+    let third = Setup::new(kafka.brokers(), &topic).start(&store);
+    eventually("the third works", async || third.metrics.updates_applied.get() > 200).await;
+    producing.await.unwrap();
+    published.is_complete(20_000).await;
+    let repeated = second.metrics.updates_duplicate.get() + second.metrics.updates_stale.get();
+    assert_eq!(repeated, 0, "partitions change hands at committed offsets");
+    second.end().await;
+    third.end().await;
+}
+
+#[tokio::test]
+async fn a_killed_replica_loses_and_repeats_nothing() {
+    let kafka = Kafka::shared().await;
+    let redis = RedisServer::start().await;
+    let topic = kafka.topic("killed", 2).await;
+    let store = redis_store(&redis);
+    let published = Published::to(&redis).await;
+    let start_ms = now_ms() - 60_000;
+    for partition in 0..2 {
+        let of_partition: Vec<_> = (0..20_000).filter(|n| n % 50 % 2 == i64::from(partition)).collect();
+        let records: Vec<_> = of_partition.into_iter().map(|n| record(start_ms, n)).collect();
+        produce(kafka, &topic, partition, &records).await;
+    }
+    for _ in 0..3 {
+        let victim = Setup::new(kafka.brokers(), &topic).start(&store);
+        eventually("in the middle", async || victim.metrics.updates_applied.get() > 500).await;
+        victim.kill();
+    }
+    let last = Setup::new(kafka.brokers(), &topic).start(&store);
+    published.is_complete(20_000).await;
+    let group = format!("{topic} group");
+    eventually("all is committed", async || kafka.committed(&group, &topic, 2) == [10_000, 10_000]).await;
+    last.end().await;
+}
+
+#[tokio::test]
+async fn an_outage_of_redis_pauses_and_loses_nothing() {
+    let kafka = Kafka::shared().await;
+    let mut redis = RedisServer::start().await;
+    let topic = kafka.topic("redis-outage", 1).await;
+    let store = redis_store(&redis);
+    let start_ms = now_ms() - 60_000;
+    let records: Vec<_> = (0..60_000).map(|n| record(start_ms, n)).collect();
+    produce(kafka, &topic, 0, &records[..1000]).await;
+    let ingestion = Setup::new(kafka.brokers(), &topic).start(&store);
+    ingestion.has_applied(1000).await;
+
+    redis.stop();
+    produce(kafka, &topic, 0, &records[1000..]).await;
+    eventually("readiness says so", async || ingestion.reason("store").is_some()).await;
+    tokio::time::sleep(Duration::from_secs(2)).await; // Longer than the pause takes to begin.
+    let group = format!("{topic} group");
+    assert_eq!(kafka.committed(&group, &topic, 1), [1000], "what is not in the store is not committed");
+    redis.start_again().await;
+    eventually("all is committed", async || kafka.committed(&group, &topic, 1) == [60_000]).await;
+    ingestion.is_ready().await;
+    assert_eq!(ingestion.metrics.kafka_consumers_replaced.get(), 0);
+    let snapshot = store.snapshot(&fleet()).await.unwrap();
+    assert_eq!(snapshot.assets.len(), 50);
+    assert!(snapshot.assets.iter().all(|state| state.ts_ms >= start_ms + 59_950));
+    ingestion.end().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_at_first_and_later_is_waited_for() {
+    let (port, start_ms) = (free_port(), now_ms() - 60_000);
+    let brokers = format!("127.0.0.1:{port}");
+    let store = memory();
+    let ingestion = Setup::new(&brokers, "restarted").start(&store);
+    eventually("readiness says which", async || {
+        ingestion.reason("kafka").is_some_and(|reason| reason.contains(&brokers))
+    })
+    .await;
+    let mut kafka = Kafka::start_on(port, port).await;
+    eventually("and what is missing", async || {
+        ingestion.reason("kafka").is_some_and(|reason| reason.contains("restarted does not exist"))
+    })
+    .await;
+    let topic = kafka.topic("restarted", 1).await;
+    let records: Vec<_> = (0..300).map(|n| record(start_ms, n)).collect();
+    produce(&kafka, &topic, 0, &records[..100]).await;
+    eventually_within(PATIENCE * 3, "the topic is found", async || {
+        ingestion.metrics.updates_applied.get() == 100
+    })
+    .await;
+    ingestion.is_ready().await;
+
+    kafka.stop();
+    eventually("readiness says so", async || ingestion.reason("kafka").is_some()).await;
+    kafka.start_again().await;
+    produce(&kafka, &topic, 0, &records[100..]).await;
+    eventually_within(PATIENCE * 2, "it goes on", async || ingestion.metrics.updates_applied.get() == 300)
+        .await;
+    ingestion.is_ready().await;
+    ingestion.end().await;
+    assert_eq!(kafka.committed("restarted group", &topic, 1), [300]);
+}
+
+#[tokio::test]
+async fn connections_that_fell_silent_are_noticed() {
+    let port = free_port();
+    let proxy = ChaosProxy::start(("127.0.0.1", port));
+    let kafka = Kafka::start_on(port, proxy.port()).await;
+    let topic = kafka.topic("silent", 1).await;
+    let start_ms = now_ms() - 60_000;
+    let records: Vec<_> = (0..200).map(|n| record(start_ms, n)).collect();
+    produce(&kafka, &topic, 0, &records[..100]).await;
+    // By its own time-outs librdkafka would wait for five minutes.
+    let setup = Setup::new(kafka.brokers(), &topic).properties("socket.timeout.ms=300000");
+    let ingestion = setup.start(&memory());
+    ingestion.has_applied(100).await;
+
+    proxy.half_open();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    proxy.pass();
+    produce(&kafka, &topic, 0, &records[100..]).await;
+    let all = async || ingestion.metrics.updates_applied.get() == 200;
+    eventually_within(PATIENCE * 2, "it goes on over new connections", all).await;
+    ingestion.is_ready().await;
+    ingestion.end().await;
+}
+
+#[tokio::test]
+async fn a_consumer_that_stands_still_is_replaced() {
+    let kafka = Kafka::shared().await;
+    let topic = kafka.topic("stalled", 1).await;
+    let start_ms = now_ms() - 60_000;
+    let records: Vec<_> = (0..200).map(|n| record(start_ms, n)).collect();
+    produce(kafka, &topic, 0, &records[..100]).await;
+    // A consumer that has read a kilobyte fetches no more for five minutes, and says nothing of it.
+    let mut setup = Setup::new(kafka.brokers(), &topic)
+        .properties("queued.max.messages.kbytes=1,fetch.queue.backoff.ms=300000");
+    setup.options.kafka_stall_timeout = Duration::from_secs(3);
+    let ingestion = setup.start(&memory());
+    ingestion.has_applied(100).await;
+    ingestion.is_ready().await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(ingestion.metrics.kafka_consumers_replaced.get(), 0, "nothing to read is no reason");
+
+    produce(kafka, &topic, 0, &records[100..]).await;
+    eventually_within(PATIENCE * 2, "another consumer goes on", async || {
+        ingestion.metrics.updates_applied.get() == 200
+    })
+    .await;
+    assert_eq!(ingestion.metrics.kafka_consumers_replaced.get(), 1);
+    ingestion.is_ready().await;
+    ingestion.end().await;
+    assert_eq!(kafka.committed("stalled group", &topic, 1), [200]);
+}

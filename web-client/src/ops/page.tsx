@@ -1,0 +1,192 @@
+// The operations page: the gateway over the last minutes.
+// Invariant: it costs the gateway one small answer per poll, and nothing while the tab is hidden.
+
+import 'uplot/dist/uPlot.min.css';
+import '../style/ops.css';
+import { signal } from '@preact/signals';
+import { ArrowLeft } from 'lucide';
+import { useState } from 'preact/hooks';
+import * as format from '../format';
+import { t } from '../messages';
+import { Icon } from '../panel/icon';
+import { keepToken } from '../view/persist';
+import { Chart, type Line } from './chart';
+import { type OpsAnswer, OpsHistory, type OpsSample } from './samples';
+
+const POLL_MS = 2_000;
+const MEMORY_CLASSES_MAX = 6;
+const COLORS = ['--state-0', '--state-1', '--state-2', '--alert', '--accent', '--state-3'];
+
+type Access = 'loading' | 'open' | 'denied' | 'absent' | 'down';
+
+const history = new OpsHistory();
+const access = signal<Access>('loading');
+const answer = signal<OpsAnswer | null>(null);
+let token: string | null = null;
+
+export function startOps(withToken: string | null): void {
+  token = withToken;
+  const poll = async () => {
+    if (!document.hidden) await ask();
+    setTimeout(poll, POLL_MS);
+  };
+  void poll();
+}
+
+async function ask(): Promise<void> {
+  try {
+    const response = await fetch(`api/ops?since=${history.newest}`, {
+      cache: 'no-store',
+      headers: token ? { authorization: `Bearer ${token}` } : {},
+    });
+    if (response.status === 401 || response.status === 403) access.value = 'denied';
+    else if (response.status === 404) access.value = 'absent';
+    else if (!response.ok) access.value = 'down';
+    else {
+      const said = (await response.json()) as OpsAnswer;
+      history.add(said.samples);
+      answer.value = said;
+      access.value = 'open';
+    }
+  } catch {
+    access.value = 'down';
+  }
+}
+
+export function OpsPage() {
+  const said = answer.value;
+  return (
+    <div class="ops">
+      <header class="ops-head">
+        <a class="button" href="./">
+          <Icon node={ArrowLeft} size={16} />
+          {t.opsBack}
+        </a>
+        <h1>{t.ops}</h1>
+        {said && <span class="soft">{said.replica}</span>}
+        {access.value === 'down' && (
+          <strong class="ops-down" role="status">
+            {t.down}
+          </strong>
+        )}
+      </header>
+      <main>
+        {access.value === 'denied' && <Denied />}
+        {access.value === 'absent' && <p class="soft">{t.opsAbsent}</p>}
+        {access.value === 'loading' && <p class="soft">{t.connecting}</p>}
+        {said && <Charts />}
+        {said && <Replicas said={said} />}
+      </main>
+    </div>
+  );
+}
+
+function Denied() {
+  const [value, setValue] = useState('');
+  return (
+    <form
+      class="token-form ops-token"
+      onSubmit={(event) => {
+        event.preventDefault();
+        token = value.trim();
+        keepToken(token);
+        void ask();
+      }}
+    >
+      <p>{t.opsDenied}</p>
+      <label class="sr-only" for="ops-token">
+        {t.tokenLabel}
+      </label>
+      <input
+        id="ops-token"
+        type="password"
+        autocomplete="off"
+        placeholder={t.tokenLabel}
+        value={value}
+        onInput={(event) => setValue(event.currentTarget.value)}
+      />
+      <button type="submit" class="button primary">
+        {t.tokenSubmit}
+      </button>
+    </form>
+  );
+}
+
+type Pick = (sample: OpsSample) => number | null | undefined;
+
+function lines(...picks: [string, Pick][]): Line[] {
+  return picks.map(([label, pick], i) => ({
+    label,
+    color: COLORS[i % COLORS.length]!,
+    values: history.column(pick),
+  }));
+}
+
+function Charts() {
+  const times = history.times();
+  const count = (value: number) => format.count(value);
+  const bytes = (value: number) => format.bytes(value);
+  const ms = (value: number) => format.lag(value);
+  const kafka = lines([t.opsKafkaLag, (s) => s.kafka_lag]);
+  const hasKafka = kafka[0]!.values.some((value) => value !== null);
+  const memory = history
+    .memoryClasses(MEMORY_CLASSES_MAX)
+    .map((name): [string, Pick] => [name.replaceAll('_', ' '), (s) => s.memory[name]]);
+  const charts: [string, Line[], (value: number) => string][] = [
+    [t.opsViewers, lines(['websocket', (s) => s.websocket], ['polling', (s) => s.polling]), count],
+    [
+      t.opsRates,
+      lines([t.opsUpdates, (s) => s.updates_per_s], [t.opsDeliveries, (s) => s.deliveries_per_s]),
+      count,
+    ],
+    [t.opsBytes, lines([t.opsSent, (s) => s.bytes_per_s]), bytes],
+    [t.opsAge, lines(['p50', (s) => s.age_p50_ms], ['p99', (s) => s.age_p99_ms]), ms],
+    [t.opsLag, lines([t.opsLag, (s) => s.runtime_lag_ms]), ms],
+    [
+      t.opsSlow,
+      lines(
+        [t.opsSlowViewers, (s) => s.slow_viewers],
+        [t.opsConflated, (s) => s.conflated_per_s],
+        [t.opsResyncs, (s) => s.resyncs_per_s],
+      ),
+      count,
+    ],
+    [t.opsMemory, lines(...memory), bytes],
+  ];
+  if (hasKafka) charts.splice(5, 0, [t.opsKafkaLag, kafka, count]);
+  return (
+    <div class="charts" data-testid="charts">
+      {charts.map(([title, series, show]) => (
+        <Chart key={title} title={title} times={times} lines={series} format={show} />
+      ))}
+    </div>
+  );
+}
+
+function Replicas({ said }: { said: OpsAnswer }) {
+  return (
+    <table class="replicas" data-testid="replicas">
+      <caption>{t.opsReplicas}</caption>
+      <thead>
+        <tr>
+          {[t.replica, t.version, t.opsViewers, t.opsUptime, t.opsSeen].map((name) => (
+            <th key={name} scope="col">
+              {name}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {said.replicas.map((replica) => (
+          <tr key={replica.name}>
+            <th scope="row">{replica.name}</th>
+            <td>{replica.version}</td>
+            <td>{format.count(replica.viewers)}</td>
+            <td>{format.span(replica.uptime_s * 1000)}</td>
+            <td>{format.ago(replica.seen_ms)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
