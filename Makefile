@@ -51,6 +51,10 @@ lint: ## Formatting, clippy, and what else is installed: shellcheck, hadolint, c
 fmt: ## Format the Rust code
 	$(CARGO) fmt
 
+.PHONY: bless
+bless: ## Write anew what is made from the code: the lists in docs/OPERATIONS.md
+	FLEETCAST_BLESS=1 $(CARGO) test --locked --lib reference
+
 .PHONY: bench
 bench: ## Measure; results and how they were taken are in docs/BENCHMARKS.md
 	$(CARGO) bench --locked

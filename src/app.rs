@@ -117,6 +117,7 @@ fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
 
 /// Closes all transports in even waves, so that stock clients come back elsewhere, and not all at once.
 async fn drain(engine: &Engine, grace: Duration) {
+    engine.begin_drain();
     let sessions = engine.sessions();
     let waves = (grace.as_secs_f64() * WAVES_SHARE / WAVE.as_secs_f64()).floor().max(1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and small")]

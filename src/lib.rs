@@ -7,6 +7,10 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module opens with what it owns and must not know.
 
+// Files that unit tests share with the integration tests name the library as those do.
+#[cfg(test)]
+extern crate self as fleetcast;
+
 mod backoff;
 
 pub mod app;

@@ -131,6 +131,11 @@ impl<C: Clone + Eq + Hash + Ord, T: Default> Interest<C, T> {
         }
     }
 
+    /// From now on, a channel without holders is kept for `linger`.
+    pub fn set_linger(&mut self, linger: Duration) {
+        self.linger = linger;
+    }
+
     /// One more holder of `channel`. The tag stays the same for as long as anybody holds it.
     pub fn hold(&mut self, channel: &C) -> &T {
         if !self.channels.contains_key(channel) {

@@ -74,6 +74,11 @@ impl Subscriptions {
         Hold { shared: self.0.clone(), channel, confirmed }
     }
 
+    /// The last drop of a [`Hold`] unsubscribes at once from now on: the process is ending.
+    pub fn end_lingering(&self) {
+        self.0.interest().set_linger(Duration::ZERO);
+    }
+
     /// Whether `channel` is held or lingers.
     #[must_use]
     pub fn knows(&self, channel: &str) -> bool {

@@ -172,7 +172,9 @@ impl FleetState {
     /// Applies a message that another replica numbered `seq`; the caller has checked for gaps.
     pub fn apply_numbered(&mut self, update: &Update, seq: u64) {
         self.seq = self.seq.max(seq);
-        if let Some(asset) = &update.asset {
+        if let Some(asset) = &update.asset
+            && self.assets.get(asset).is_none_or(|known| known.seq < seq)
+        {
             self.put(asset, update, seq);
         }
     }

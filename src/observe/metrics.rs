@@ -24,6 +24,11 @@ macro_rules! metrics {
         }
 
         impl Metrics {
+            /// Name, without the prefix, and help of every metric of the parts.
+            pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+                [$(($name, concat!($($help),+))),*].into_iter()
+            }
+
             /// Registers every metric under the prefix `fleetcast`.
             pub fn register(&self, registry: &mut Registry) {
                 let registry = registry.sub_registry_with_prefix("fleetcast");
@@ -101,6 +106,30 @@ metrics! {
     feed_dropped: Counter as "feed_dropped_updates",
     /// Messages of the numbered channels that could not be read.
     feed_undecodable: Counter as "feed_undecodable",
+    /// Broadcasts of peers delivered to local sockets.
+    adapter_broadcasts: Counter as "adapter_broadcasts",
+    /// Messages of the cluster that could not be read, and were ignored.
+    adapter_malformed: Counter as "adapter_malformed_messages",
+    /// Requests of peers answered.
+    adapter_requests_answered: Counter as "adapter_requests_answered",
+    /// Requests of this replica to its peers.
+    adapter_requests_sent: Counter as "adapter_requests_sent",
+    /// Requests of this replica that not every peer answered in time.
+    adapter_requests_timed_out: Counter as "adapter_requests_timed_out",
+    /// Acknowledged broadcasts of peers whose acknowledgements were not collected, being too many.
+    adapter_acks_skipped: Counter as "adapter_acks_skipped",
+    /// Frames published to the cluster.
+    adapter_frames_published: Counter as "adapter_frames_published",
+    /// Frames that could not be published: the queue was full, or the connection failed.
+    adapter_frames_dropped: Counter as "adapter_frames_dropped",
+    /// Frames that were refused before publishing, because no peer could have read them.
+    adapter_frames_refused: Counter as "adapter_frames_refused",
+    /// Redis channels of the cluster that this replica is subscribed to.
+    adapter_subscriptions: Gauge as "adapter_subscriptions",
+    /// Redis connections of the cluster bus that were lost.
+    adapter_connections_lost: Counter as "adapter_connections_lost",
+    /// Whether the cluster bus is connected and misses nothing.
+    adapter_up: Gauge as "adapter_up",
     /// Messages queued for viewers.
     deliveries: Counter as "deliveries",
     /// Bytes handed to the kernel for viewers.

@@ -125,14 +125,15 @@ async fn get(session: Arc<Session>) -> Response {
     response
 }
 
-/// Resolves when a websocket is being probed and this GET has waited long enough.
+/// Resolves when a websocket is being probed and this GET has waited long enough; the probe wakes it.
 async fn probing(session: &Session) {
-    loop {
-        tokio::time::sleep(PROBING_WAIT).await;
-        if matches!(&session.lock().link, Link::Polling(polling) if polling.probing) {
-            return;
-        }
+    let begun = session.probe_begun.notified();
+    tokio::pin!(begun);
+    begun.as_mut().enable();
+    if !matches!(&session.lock().link, Link::Polling(polling) if polling.probing) {
+        begun.await;
     }
+    tokio::time::sleep(PROBING_WAIT).await;
 }
 
 fn take(session: &Session, state: &mut State) -> Response {

@@ -85,8 +85,7 @@ pub(super) fn direct(
     };
     tokio::spawn(async move {
         if let Some((socket, mut read_ahead)) = socket_of(request).await {
-            let session = engine.start(protocol, false, handshake, Some(Wire::new(socket)));
-            session.feed(&mut read_ahead);
+            engine.start(protocol, false, handshake, Some((Wire::new(socket), &mut read_ahead)));
         }
     });
     response
@@ -102,6 +101,7 @@ pub(super) fn existing(session: Arc<Session>, request: Request<Body>) -> Respons
         Link::Polling(polling) => !std::mem::replace(&mut polling.probing, true),
         Link::Websocket(_) | Link::Closed(_) => false,
     };
+    session.probe_begun.notify_waiters();
     tokio::spawn(async move {
         let Some((socket, read_ahead)) = socket_of(request).await else {
             return session.end_probe(free);
@@ -112,8 +112,7 @@ pub(super) fn existing(session: Arc<Session>, request: Request<Body>) -> Respons
         let deadline = Duration::from_millis(session.shared.options.upgrade_timeout_ms);
         match tokio::time::timeout(deadline, probe(&session, Wire::new(socket), read_ahead)).await {
             Ok(Some((wire, rest))) => {
-                session.attach(wire);
-                session.received_events(rest);
+                session.attach(wire, rest);
             }
             Ok(None) | Err(_) => session.end_probe(true),
         }
@@ -162,18 +161,12 @@ impl Session {
     }
 
     /// Handles bytes that arrived together with the handshake.
-    fn feed(&self, bytes: &mut [u8]) {
+    pub(super) fn feed(&self, bytes: &mut [u8]) {
         let mut state = self.lock();
         if let Link::Websocket(wire) = &mut state.link {
             let read = wire.feed(bytes, self.shared.options.message_bytes_max);
             self.received(&mut state, read);
         }
-        Self::wake_reader(&state);
-    }
-
-    fn received_events(&self, read: super::wire::Read) {
-        let mut state = self.lock();
-        self.received(&mut state, read);
         Self::wake_reader(&state);
     }
 }

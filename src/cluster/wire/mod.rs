@@ -99,6 +99,12 @@ impl Frame {
         &self.payload
     }
 
+    /// What a stranger might publish.
+    #[cfg(test)]
+    pub(super) fn unchecked(channel: &str, payload: &[u8]) -> Self {
+        Self { channel: channel.to_owned(), payload: Bytes::copy_from_slice(payload) }
+    }
+
     /// The one way to a frame: the bytes are read again as a peer would read them. In release builds,
     /// too: it costs less than sending them, and a frame that fails here would have killed replicas.
     fn checked(kind: Kind, channel: String, payload: Vec<u8>) -> Result<Self, Malformed> {

@@ -1,10 +1,10 @@
 //! What holds for all frames: they come back as they went, and no bytes break the decoder.
 
-use crate::cluster::SocketInfo;
 use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cluster::SocketInfo;
 
 /// Any JSON value, with the numbers that JavaScript can hold.
 fn value() -> impl Strategy<Value = Value> {
@@ -13,7 +13,11 @@ fn value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         (-(1_i64 << 53)..(1_i64 << 53)).prop_map(Value::from),
         any::<i16>().prop_map(Value::from),
-        any::<f64>().prop_filter("JSON has no others", |float| float.is_finite()).prop_map(Value::from),
+        // Larger whole numbers have several decimal forms that JavaScript reads as one.
+        any::<f64>()
+            .prop_filter("JSON has no others", |float| float.is_finite()
+                && (float.fract() != 0.0 || float.abs() < 2_f64.powi(53)))
+            .prop_map(Value::from),
         "\\PC{0,40}".prop_map(Value::from),
         any::<String>().prop_map(Value::from),
     ];
@@ -71,6 +75,8 @@ fn same(left: &str, right: &str) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn broadcasts_come_back_as_they_went(event in event(), target in target(), flags in flags()) {
         let names = Names::new("socket.io", "/").unwrap();
@@ -106,10 +112,15 @@ proptest! {
             let frame = RequestFrame { uid: Some("uid".to_owned()), request };
             prop_assert_eq!(&RequestFrame::decode(frame.frame(&names).unwrap().payload()).unwrap(), &frame);
         }
-        let request = Request::Broadcast { request_id: request_id(), event, target, flags };
-        let first = RequestFrame { uid: None, request }.frame(&names).unwrap();
-        let second = RequestFrame::decode(first.payload()).unwrap().frame(&names).unwrap();
-        prop_assert_eq!(first, second);
+        let request = Request::Broadcast {
+            request_id: request_id(), event: event.clone(), target: target.clone(), flags: flags.clone(),
+        };
+        let frame = RequestFrame { uid: None, request }.frame(&names).unwrap();
+        let again = RequestFrame::decode(frame.payload()).unwrap();
+        let Request::Broadcast { event: event_again, .. } = &again.request else { panic!("{again:?}") };
+        prop_assert!(same(event_again.data(), event.data()));
+        let expected = Request::Broadcast { request_id: id, event: event_again.clone(), target, flags };
+        prop_assert_eq!(&again.request, &expected);
     }
 
     #[test]
@@ -117,7 +128,7 @@ proptest! {
         let names = Names::new("socket.io", "/").unwrap();
         let json = value.to_string();
         let socket = SocketInfo {
-            id: "s".to_owned(), handshake: json.as_str().into(), rooms: rooms.clone(), data: "{}".into(),
+            id: "s".to_owned(), handshake: format!("{{\"v\":{json}}}").into(), rooms: rooms.clone(), data: "{}".into(),
         };
         for answer in [
             Answer::Done,
@@ -131,15 +142,12 @@ proptest! {
         ] {
             let frame = ResponseFrame { request_id: id.clone(), answer };
             let again = ResponseFrame::decode(frame.frame(&names, Some("uid")).unwrap().payload()).unwrap();
-            prop_assert!(again == frame || json == "null", "{again:?} {frame:?}");
+            prop_assert_eq!(&again, &frame);
         }
         let ack = ResponseFrame { request_id: id, answer: Answer::Ack(Some(Argument::json(json.clone()))) };
         let again = ResponseFrame::decode(ack.frame(&names, None).unwrap().payload()).unwrap();
-        if let Answer::Ack(Some(again)) = again.answer {
-            prop_assert!(same(&again.json, &json));
-        } else {
-            prop_assert_eq!(json, "null");
-        }
+        let Answer::Ack(Some(again)) = again.answer else { panic!("{again:?}") };
+        prop_assert!(same(&again.json, &json));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Responses to requests. Matched by the request's id alone.
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{
@@ -53,12 +53,17 @@ struct Raw<'a> {
     sockets: Option<&'a RawValue>,
     #[serde(borrow)]
     rooms: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
     #[serde(rename = "clientCount")]
     client_count: Option<u64>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     packet: Option<&'a RawValue>,
+}
+
+/// An answer of `null` is an answer, as opposed to none.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,7 @@
 //! Invariant: an offset is committed only when the store has every record before it and the dead-letter
 //! topic what was none. A consumer that failed or stands still is replaced, so consuming never just ends.
 
+mod check;
 mod config;
 mod gathered;
 mod health;
@@ -32,6 +33,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
+pub use check::Topics;
 pub use config::{Options, Settings};
 
 use self::{

@@ -21,7 +21,7 @@ import { PALETTES, pointColors, type Theme } from './palette';
 import { pick } from './pick';
 import { listenToPointer, type PointerListener } from './pointer';
 import { type PointStyle, PointsLayer } from './points';
-import { LATER, offlineStyle, sourceUrl } from './style';
+import { LATER, offlineStyle, STAND_INS, sourceUrl } from './style';
 
 setWorkerUrl(mapWorkerUrl);
 
@@ -101,6 +101,13 @@ export class MapView {
     this.#camera = this.#look();
     this.map.on('zoom', () => this.#loadDetail());
     this.map.on('styledata', () => this.#loadDetail());
+    this.map.on('sourcedata', ({ sourceId, isSourceLoaded }) => {
+      if (!isSourceLoaded || !sourceId || !this.#loaded.has(sourceId)) return;
+      for (const { layer, until, minzoom, maxzoom } of STAND_INS) {
+        if (until !== sourceId || !this.map.getLayer(layer)) continue;
+        this.map.setLayerZoomRange(layer, minzoom, maxzoom);
+      }
+    });
     this.map.on('move', () => this.draw(performance.now()));
     this.map.on('resize', () => {
       this.map.setMinZoom(worldZoom(container));

@@ -1,0 +1,111 @@
+//! How the parts of the cluster fit together, and their options.
+
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    LocalSockets, Member, Rooms, Service, SubscribeMode,
+    bus::Bus,
+    member::Settings,
+    redis_bus::{Publisher, RedisBus, RedisEvents},
+    wire::{InvalidKey, Names},
+};
+use crate::{observe::Metrics, store::Redis};
+
+/// The namespace of dashboards; the gateway has no other.
+const NAMESPACE: &str = "/";
+
+/// Which of Node's adapters the cluster uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum AdapterKind {
+    /// No cluster: this replica's sockets alone.
+    None,
+    /// `createAdapter` of `@socket.io/redis-adapter`: classic pub/sub.
+    #[default]
+    Classic,
+}
+
+/// The cluster with Node replicas and emitters.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterOptions {
+    /// The adapter that the Node replicas use; without Redis there is none.
+    #[arg(long = "adapter", env = "FLEETCAST_ADAPTER", default_value = "classic")]
+    pub adapter: AdapterKind,
+    /// The adapter's key prefix: the option `key` of Node's adapter.
+    #[arg(
+        long = "adapter-key",
+        env = "FLEETCAST_ADAPTER_KEY",
+        default_value = "socket.io",
+        value_name = "TEXT"
+    )]
+    pub adapter_key: String,
+    /// Which rooms' channels to subscribe to.
+    #[arg(long = "adapter-subscribe", env = "FLEETCAST_ADAPTER_SUBSCRIBE", default_value = "interest")]
+    pub adapter_subscribe: SubscribeMode,
+}
+
+/// Everything but the sockets: made first, since whoever keeps the rooms needs [`Self::rooms`].
+#[derive(Debug)]
+pub struct Connection {
+    names: Arc<Names>,
+    subscribe: SubscribeMode,
+    bus: Arc<RedisBus>,
+    publisher: Publisher,
+    events: RedisEvents,
+    metrics: Arc<Metrics>,
+}
+
+/// What has to run for a member. Spawn [`Task::run`].
+#[derive(Debug)]
+pub struct Task {
+    service: Service,
+    publisher: Publisher,
+}
+
+impl Connection {
+    /// Two connections to Redis, dialed when the task runs.
+    ///
+    /// # Errors
+    /// The key would make channels ambiguous.
+    pub fn new(redis: &Redis, options: &ClusterOptions, metrics: &Arc<Metrics>) -> Result<Self, InvalidKey> {
+        let names = Arc::new(Names::new(&options.adapter_key, NAMESPACE)?);
+        let patterns = match options.adapter_subscribe {
+            SubscribeMode::Interest => Vec::new(),
+            SubscribeMode::Pattern => vec![names.pattern()],
+        };
+        let (bus, publisher, events) = RedisBus::new(redis, patterns, metrics);
+        let subscribe = options.adapter_subscribe;
+        Ok(Self { names, subscribe, bus: Arc::new(bus), publisher, events, metrics: metrics.clone() })
+    }
+
+    /// For the keeper of the rooms.
+    #[must_use]
+    pub fn rooms(&self) -> Rooms {
+        let bus: Arc<dyn Bus> = self.bus.clone();
+        Rooms::new(bus, self.names.clone(), self.subscribe)
+    }
+
+    /// Becomes a member, once [`Task::run`] runs.
+    #[must_use]
+    pub fn join(self, settings: Settings, sockets: Arc<dyn LocalSockets>) -> (Member, Task) {
+        let settings = Settings { subscribe: self.subscribe, ..settings };
+        let member = Member::new(self.names, settings, self.bus, sockets, self.metrics);
+        let service = Service::new(member.clone(), self.events);
+        (member, Task { service, publisher: self.publisher })
+    }
+}
+
+impl Task {
+    /// Serves the cluster until `stop`; then answers and publishes what is left, and ends.
+    pub async fn run(self, stop: CancellationToken) {
+        let answered = CancellationToken::new();
+        let service = async {
+            self.service.run(stop).await;
+            answered.cancel();
+        };
+        tokio::join!(service, self.publisher.run(answered.clone()));
+    }
+}

@@ -1,0 +1,192 @@
+//! This replica as a member of the cluster: what its own code may do to sockets of all replicas.
+//!
+//! Invariant: local sockets are served here and at once, whether Redis is there or not; peers hear of it
+//! by one frame; and the frame's echo finds its own uid and is ignored, so nothing happens twice.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    Delivery, EncodedEvent, LocalSockets,
+    bus::{Bus, PublishError, SubscribeMode, Subscription},
+    ids::random_id,
+    requests::{Ended, Pending},
+    wire::{Argument, Broadcast, Flags, Frame, Malformed, Names, Request, RequestFrame, Selection, Target},
+};
+use crate::observe::Metrics;
+
+/// How this replica takes part.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which room channels it subscribes to.
+    pub subscribe: SubscribeMode,
+    /// Whether its answers go to the asking member's own channel instead of everybody's; members
+    /// before 7.1 do not hear those.
+    pub answer_on_own_channel: bool,
+    /// How long a question to the cluster may take.
+    pub request_timeout: Duration,
+    /// Who this is, for people: the answer to `cluster_ping`.
+    pub replica: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            subscribe: SubscribeMode::default(),
+            answer_on_own_channel: false,
+            request_timeout: Duration::from_secs(5),
+            replica: String::new(),
+        }
+    }
+}
+
+/// A member of the cluster; clones share it.
+#[derive(Clone)]
+pub struct Member(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) uid: String,
+    pub(super) names: Arc<Names>,
+    pub(super) settings: Settings,
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) sockets: Arc<dyn LocalSockets>,
+    pub(super) metrics: Arc<Metrics>,
+    /// A std mutex: taken for a few map operations, never held across an await.
+    pending: Mutex<Pending<Waiter>>,
+    /// There may be an earlier deadline than before.
+    pub(super) asked: Notify,
+    /// The channels of every member. Dropped at shutdown, before the last requests are answered.
+    holds: Mutex<Vec<Subscription>>,
+}
+
+/// Gets what was answered, and how many answers are missing.
+pub(super) type Waiter = oneshot::Sender<Outcome>;
+
+/// How a question to the cluster ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Ended(Ended<()>),
+    /// The connection was lost: no answer can arrive.
+    Lost,
+}
+
+impl Member {
+    /// A member with an identity of its own, subscribed to what concerns every member.
+    #[must_use]
+    pub fn new(
+        names: Arc<Names>,
+        settings: Settings,
+        bus: Arc<dyn Bus>,
+        sockets: Arc<dyn LocalSockets>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let uid = random_id();
+        let mut channels =
+            vec![names.request().to_owned(), names.response().to_owned(), names.response_to(&uid)];
+        if settings.subscribe == SubscribeMode::Interest {
+            channels.push(names.namespace().to_owned()); // The pattern has it otherwise.
+        }
+        let holds = channels.into_iter().map(|channel| bus.hold(channel)).collect();
+        Self(Arc::new(Inner {
+            uid,
+            names,
+            settings,
+            bus,
+            sockets,
+            metrics,
+            pending: Mutex::new(Pending::new()),
+            asked: Notify::new(),
+            holds: Mutex::new(holds),
+        }))
+    }
+
+    /// How peers see this replica.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.0.uid
+    }
+
+    /// Whether the bus is connected and misses nothing.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.0.bus.is_up()
+    }
+
+    /// Sends an event to the sockets of all replicas that match. Returns how many of them are local.
+    pub fn emit(&self, event: &EncodedEvent, target: &Target, flags: &Flags) -> usize {
+        self.0.publish(Broadcast { event, target, flags }.frame(&self.0.names, &self.0.uid));
+        self.0.sockets.deliver(target, event, Delivery { volatile: flags.is_volatile() })
+    }
+
+    /// Puts the matching sockets of all replicas into `rooms`.
+    pub fn join(&self, target: &Target, rooms: &[String]) {
+        self.0.sockets.join(target, rooms);
+        let selection = Selection::Matching(target.clone());
+        self.0.request(Request::Join { selection, rooms: rooms.to_vec() });
+    }
+
+    /// Takes the matching sockets of all replicas out of `rooms`.
+    pub fn leave(&self, target: &Target, rooms: &[String]) {
+        self.0.sockets.leave(target, rooms);
+        let selection = Selection::Matching(target.clone());
+        self.0.request(Request::Leave { selection, rooms: rooms.to_vec() });
+    }
+
+    /// Disconnects the matching sockets of all replicas; with `close`, their transports, too.
+    pub fn disconnect(&self, target: &Target, close: bool) {
+        self.0.sockets.disconnect(target, close);
+        let selection = Selection::Matching(target.clone());
+        self.0.request(Request::Disconnect { selection, close });
+    }
+
+    /// Sends `["event", …]` to the servers themselves, other ones only.
+    pub fn server_side_emit(&self, data: Argument) {
+        self.0.request(Request::ServerSideEmit { request_id: None, data });
+    }
+}
+
+impl Inner {
+    /// The only way from here to the cluster.
+    pub(super) fn publish(&self, frame: Result<Frame, Malformed>) -> bool {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.metrics.adapter_frames_refused.inc();
+                tracing::error!(%error, "cluster: not published, since no member could read it");
+                return false;
+            }
+        };
+        match self.bus.publish(frame) {
+            Ok(()) => true,
+            Err(error @ PublishError::QueueFull) => {
+                tracing::warn!(%error, "cluster: not published");
+                false
+            }
+            Err(PublishError::Closed) => false,
+        }
+    }
+
+    pub(super) fn request(&self, request: Request) -> bool {
+        self.publish(RequestFrame { uid: Some(self.uid.clone()), request }.frame(&self.names))
+    }
+
+    pub(super) fn pending(&self) -> MutexGuard<'_, Pending<Waiter>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Not counted any more from the moment when Redis has done it.
+    pub(super) fn resign(&self) {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").field("uid", &self.0.uid).field("up", &self.is_up()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,311 @@
+//! The bus over Redis: one connection that publishes, one that subscribes.
+//!
+//! Invariants: frames leave in the order in which they were queued; one that was handed to a connection
+//! which then failed is never sent again, so none arrives twice; the queue is bounded in frames, bytes
+//! and age.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use redis::{
+    AsyncConnectionConfig,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    bus::{Bus, BusError, Event, Events, Message, PublishError, Subscription},
+    wire::Frame,
+};
+use crate::{
+    backoff::Backoff,
+    feed::{
+        subscriber::{self, Gauges, Settings, Subscriber},
+        subscriptions::Subscriptions,
+    },
+    observe::Metrics,
+    store::{Link, Redis},
+};
+
+/// Frames that may wait for Redis, and their bytes.
+const QUEUE_FRAMES_MAX: usize = 10_000;
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// After an outage of this length nobody waits any more for what was said before it.
+const FRAME_AGE_MAX: Duration = Duration::from_secs(30);
+/// Frames in one write; Redis answers each.
+const BATCH_MAX: usize = 256;
+/// A connection that says nothing is asked so often, so that a dead one is known before it is needed.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// How long one write or question may take.
+const ANSWER_MAX: Duration = Duration::from_secs(4);
+const RECONNECT_MIN: Duration = Duration::from_millis(100);
+const RECONNECT_MAX: Duration = Duration::from_secs(5);
+/// What is queued at the end of the process gets this long.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// The handle: cheap to share, usable from any task.
+#[derive(Debug)]
+pub(super) struct RedisBus {
+    subscriptions: Subscriptions,
+    queue: mpsc::Sender<Queued>,
+    queued_bytes: Arc<AtomicUsize>,
+    link: watch::Receiver<Option<Link>>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    frame: Frame,
+    at: Instant,
+}
+
+/// The publishing connection. Spawn [`Publisher::run`].
+#[derive(Debug)]
+pub(super) struct Publisher {
+    redis: Redis,
+    queue: mpsc::Receiver<Queued>,
+    queued_bytes: Arc<AtomicUsize>,
+    link: watch::Sender<Option<Link>>,
+    metrics: Arc<Metrics>,
+}
+
+/// The subscribing connection.
+#[derive(Debug)]
+pub(super) struct RedisEvents(Subscriber);
+
+impl RedisBus {
+    /// Two connections to be; neither is dialed before its task runs. `patterns` are subscribed for
+    /// as long as the connection lives.
+    #[must_use]
+    pub(super) fn new(
+        redis: &Redis,
+        patterns: Vec<String>,
+        metrics: &Arc<Metrics>,
+    ) -> (Self, Publisher, RedisEvents) {
+        let gauges = Gauges {
+            subscriptions: metrics.adapter_subscriptions.clone(),
+            lost: metrics.adapter_connections_lost.clone(),
+            round_trip: metrics.redis_round_trip.clone(),
+        };
+        let settings = Settings { patterns, ..Settings::default() };
+        let subscriber = Subscriber::new(redis.clone(), settings, gauges);
+        let (queue, queued) = mpsc::channel(QUEUE_FRAMES_MAX);
+        let (link_sender, link) = watch::channel(None);
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let publisher = Publisher {
+            redis: redis.clone(),
+            queue: queued,
+            queued_bytes: queued_bytes.clone(),
+            link: link_sender,
+            metrics: metrics.clone(),
+        };
+        let subscriptions = subscriber.subscriptions();
+        let bus = Self { subscriptions, queue, queued_bytes, link, metrics: metrics.clone() };
+        (bus, publisher, RedisEvents(subscriber))
+    }
+}
+
+impl Bus for RedisBus {
+    fn publish(&self, frame: Frame) -> Result<(), PublishError> {
+        let bytes = frame.payload().len();
+        let refuse = |error| {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.metrics.adapter_frames_dropped.inc();
+            Err(error)
+        };
+        if self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > QUEUE_BYTES_MAX {
+            return refuse(PublishError::QueueFull);
+        }
+        match self.queue.try_send(Queued { frame, at: Instant::now() }) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => refuse(PublishError::QueueFull),
+            Err(mpsc::error::TrySendError::Closed(_)) => refuse(PublishError::Closed),
+        }
+    }
+
+    fn subscribers(&self, channel: &str) -> BoxFuture<'_, Result<usize, BusError>> {
+        let link = self.link.borrow().clone();
+        let mut command = redis::cmd("PUBSUB");
+        command.arg("NUMSUB").arg(channel);
+        async move {
+            let mut link = link.ok_or(BusError::Disconnected)?;
+            let counting = command.query_async::<HashMap<String, usize>>(&mut link);
+            match timeout(ANSWER_MAX, counting).await {
+                Ok(Ok(counts)) => Ok(counts.into_values().sum()),
+                Ok(Err(error)) => Err(BusError::Redis(error.to_string())),
+                Err(_) => Err(BusError::Redis(format!("no answer within {} ms", ANSWER_MAX.as_millis()))),
+            }
+        }
+        .boxed()
+    }
+
+    fn hold(&self, channel: String) -> Subscription {
+        Subscription::Redis(self.subscriptions.hold(channel))
+    }
+
+    fn is_up(&self) -> bool {
+        self.subscriptions.is_up() && self.link.borrow().is_some()
+    }
+
+    fn end_lingering(&self) {
+        self.subscriptions.end_lingering();
+    }
+
+    fn knows(&self, channel: &str) -> bool {
+        self.subscriptions.knows(channel)
+    }
+}
+
+impl Publisher {
+    /// Publishes until `stop`, then what is queued, and ends.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut backoff = Backoff::new(RECONNECT_MIN, RECONNECT_MAX);
+        loop {
+            let Some(dialed) = stop.run_until_cancelled(dial(&self.redis)).await else { return };
+            match dialed {
+                Ok((link, node)) => {
+                    backoff.reset();
+                    self.link.send_replace(Some(link.clone()));
+                    let ended = match node {
+                        Some(node) => self.serve(node, &stop).await,
+                        None => self.serve(link, &stop).await,
+                    };
+                    self.link.send_replace(None);
+                    match ended {
+                        Ok(()) => return,
+                        Err(error) => tracing::warn!(%error, "cluster bus: publishing connection lost"),
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "cluster bus: can not connect"),
+            }
+            let wait = backoff.next_wait(rand::random());
+            if stop.run_until_cancelled(sleep(wait)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Publishes over one connection. Ends well at `stop`, otherwise when the connection does.
+    async fn serve(
+        &mut self,
+        mut connection: impl ConnectionLike,
+        stop: &CancellationToken,
+    ) -> Result<(), String> {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let received = tokio::select! {
+                received = timeout(PROBE_INTERVAL, self.queue.recv_many(&mut batch, BATCH_MAX)) => received,
+                () = stop.cancelled() => return self.drain(&mut connection).await,
+            };
+            match received {
+                Ok(0) => return Ok(()), // No handle is left.
+                Ok(_) => self.send(&mut connection, &mut batch).await?,
+                Err(_) => answered(redis::cmd("PING").query_async::<()>(&mut connection)).await?,
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        connection: &mut impl ConnectionLike,
+        batch: &mut Vec<Queued>,
+    ) -> Result<(), String> {
+        let mut pipeline = redis::pipe();
+        let (mut fresh, mut bytes) = (0, 0);
+        for Queued { frame, at } in batch.drain(..) {
+            bytes += frame.payload().len();
+            if at.elapsed() > FRAME_AGE_MAX {
+                self.metrics.adapter_frames_dropped.inc();
+                continue;
+            }
+            fresh += 1;
+            pipeline.cmd("PUBLISH").arg(frame.channel()).arg(&frame.payload()[..]).ignore();
+        }
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if fresh == 0 {
+            return Ok(());
+        }
+        let sent = answered(pipeline.query_async::<()>(connection)).await;
+        // A frame whose fate is unknown counts as dropped: sent again it could arrive twice.
+        let counter = if sent.is_ok() {
+            &self.metrics.adapter_frames_published
+        } else {
+            &self.metrics.adapter_frames_dropped
+        };
+        counter.inc_by(fresh);
+        sent
+    }
+
+    async fn drain(&mut self, connection: &mut impl ConnectionLike) -> Result<(), String> {
+        self.queue.close();
+        let mut batch = Vec::new();
+        let draining = async {
+            while self.queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+                self.send(connection, &mut batch).await?;
+            }
+            Ok(())
+        };
+        timeout(DRAIN_MAX, draining).await.unwrap_or_else(|_| Err("frames were left at the end".to_owned()))
+    }
+}
+
+/// A connection for questions, which Redis Cluster answers from all its nodes; and there one more for
+/// frames, since it keeps their order only if one node gets them all.
+async fn dial(redis: &Redis) -> redis::RedisResult<(Link, Option<MultiplexedConnection>)> {
+    let link = redis.connect().await?;
+    if !redis.is_cluster() {
+        return Ok((link, None));
+    }
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(ANSWER_MAX))
+        .set_response_timeout(Some(ANSWER_MAX));
+    let node = redis.client().await?.get_multiplexed_async_connection_with_config(&config).await?;
+    Ok((link, Some(node)))
+}
+
+/// Fails when the connection is of no use any more; a command that Redis refused is only told.
+async fn answered(question: impl Future<Output = redis::RedisResult<()>>) -> Result<(), String> {
+    match timeout(ANSWER_MAX, question).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) if is_refusal(&error) => {
+            tracing::error!(%error, "cluster bus: redis refuses");
+            Ok(())
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} ms", ANSWER_MAX.as_millis())),
+    }
+}
+
+fn is_refusal(error: &redis::RedisError) -> bool {
+    let is_lost = error.is_unrecoverable_error() || error.is_io_error() || error.is_connection_dropped();
+    !is_lost && !error.is_timeout()
+}
+
+impl Events for RedisEvents {
+    fn next(&mut self) -> BoxFuture<'_, Event> {
+        async {
+            loop {
+                match self.0.next().await {
+                    subscriber::Event::Messages(messages) => {
+                        return Event::Messages(messages.into_iter().map(Message::Redis).collect());
+                    }
+                    subscriber::Event::Changed(_) => {}
+                    subscriber::Event::Lost => return Event::Lost,
+                    subscriber::Event::Restored => return Event::Restored,
+                }
+            }
+        }
+        .boxed()
+    }
+}

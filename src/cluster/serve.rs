@@ -1,0 +1,295 @@
+//! What peers say: the task that reads the bus, serves their broadcasts and answers their requests.
+//!
+//! Invariants: messages are served in the order in which they arrive; every counted request is answered
+//! exactly once, even one that can not be read; nothing that arrives ends the task.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures_util::{
+    StreamExt,
+    stream::{BoxStream, SelectAll},
+};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Delivery, Member,
+    bus::{Event, Events, Message},
+    member::{Inner, Outcome},
+    requests::Ended,
+    wire::{
+        Address, Answer, Argument, Flags, Incoming, Request, RequestFrame, ResponseFrame, Selection, Target,
+    },
+};
+use crate::cluster::EncodedEvent;
+
+/// Acknowledged broadcasts of peers whose acknowledgements are collected at the same time.
+const ACKED_BROADCASTS_MAX: usize = 1024;
+/// For requests that name no deadline. Node forgets such a request after a millisecond.
+const ACK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(120);
+/// At the end, what had been asked before Redis stopped counting this member is still answered.
+const RESIGN_MAX: Duration = Duration::from_secs(1);
+const RESIGN_POLL: Duration = Duration::from_millis(5);
+
+/// Asked of servers, and answered with who this is.
+const PING: &str = "cluster_ping";
+
+/// Serves peers. Spawn [`Service::run`].
+pub struct Service {
+    member: Member,
+    events: Box<dyn Events>,
+    acks: SelectAll<BoxStream<'static, PeerAck>>,
+}
+
+/// A dashboard's acknowledgement, to be told to the peer that asked.
+struct PeerAck {
+    to: Arc<Asker>,
+    argument: Option<Argument>,
+}
+
+/// Who asked, and which question.
+struct Asker {
+    uid: Option<String>,
+    request_id: String,
+}
+
+impl Service {
+    /// Serves what `events` has for `member`.
+    #[must_use]
+    pub fn new(member: Member, events: impl Events) -> Self {
+        Self { member, events: Box::new(events), acks: SelectAll::new() }
+    }
+
+    /// Serves until `stop`. After that this replica is no member any more; what was asked before that
+    /// is answered first.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while stop.run_until_cancelled(self.step()).await.is_some() {}
+        let bus = self.member.0.bus.clone();
+        bus.end_lingering();
+        self.member.0.resign();
+        let request = self.member.0.names.clone();
+        let counted = async {
+            while bus.is_up() && bus.knows(request.request()) {
+                // Whether Redis has confirmed it is no event.
+                timeout(RESIGN_POLL, self.step()).await.ok();
+            }
+        };
+        timeout(RESIGN_MAX, counted).await.ok();
+    }
+
+    async fn step(&mut self) {
+        let deadline = self.member.0.pending().deadline();
+        tokio::select! {
+            event = self.events.next() => self.event(event),
+            Some(ack) = self.acks.next() => self.acknowledge(ack),
+            () = at(deadline) => self.expire(),
+            () = self.member.0.asked.notified() => {}
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Messages(messages) => messages.iter().for_each(|message| self.message(message)),
+            Event::Restored => {
+                self.member.0.metrics.adapter_up.set(1);
+            }
+            Event::Lost => {
+                self.member.0.metrics.adapter_up.set(0);
+                for ended in self.member.0.pending().end_all() {
+                    ended.tag.send(Outcome::Lost).ok();
+                }
+            }
+        }
+    }
+
+    fn expire(&self) {
+        for Ended { tag, answers, missing } in self.member.0.pending().expire(Instant::now().into_std()) {
+            tag.send(Outcome::Ended(Ended { tag: (), answers, missing })).ok();
+        }
+    }
+
+    fn message(&mut self, message: &Message) {
+        match self.member.0.names.clone().address(message.channel()) {
+            Some(Address::Namespace) => self.broadcast(None, message.payload()),
+            Some(Address::Room(room)) => self.broadcast(Some(room), message.payload()),
+            Some(Address::Request) => self.request(message.payload()),
+            Some(Address::Response) => self.response(message.payload()),
+            None => {}
+        }
+    }
+
+    fn inner(&self) -> &Inner {
+        &self.member.0
+    }
+
+    /// Drops what is not for local sockets as early as possible: for most members most frames end here.
+    fn broadcast(&self, room: Option<&str>, payload: &[u8]) {
+        let Inner { sockets, uid, names, metrics, .. } = self.inner();
+        if room.is_some_and(|room| !sockets.has_room(room)) {
+            return;
+        }
+        let read = Incoming::open(payload).and_then(|incoming| {
+            let is_own = incoming.uid.as_deref() == Some(uid);
+            let rooms = &incoming.target.rooms;
+            let is_for_us = rooms.is_empty() || rooms.iter().any(|room| sockets.has_room(room));
+            if is_own || incoming.nsp != names.path() || !is_for_us {
+                return Ok(None);
+            }
+            Ok(Some((incoming.event()?, incoming)))
+        });
+        match read {
+            Ok(Some((event, Incoming { target, flags, .. }))) => {
+                sockets.deliver(&target, &event, Delivery { volatile: flags.is_volatile() });
+                metrics.adapter_broadcasts.inc();
+            }
+            Ok(None) => {}
+            Err(error) => self.malformed("broadcast", &error),
+        }
+    }
+
+    fn malformed(&self, what: &str, error: &dyn fmt::Display) {
+        self.inner().metrics.adapter_malformed.inc();
+        // Not louder: whoever can publish could fill the log.
+        tracing::debug!(what, %error, "cluster: ignored a malformed message");
+    }
+
+    fn request(&mut self, payload: &[u8]) {
+        match RequestFrame::decode(payload) {
+            Ok(RequestFrame { uid, .. }) if uid.as_deref() == Some(&self.inner().uid) => {}
+            Ok(RequestFrame { uid, request }) => self.serve(uid, request),
+            Err(error) => {
+                self.malformed("request", &error);
+                if let Some((uid, response)) = RequestFrame::answer_to_unreadable(payload) {
+                    self.answer(&Asker { uid, request_id: response.request_id }, response.answer);
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, uid: Option<String>, request: Request) {
+        let sockets = self.inner().sockets.clone();
+        let asker = |request_id| Asker { uid: uid.clone(), request_id };
+        match request {
+            Request::Sockets { request_id, rooms } => {
+                let target = Target { rooms, except: Vec::new() };
+                let ids = sockets.sockets(&target).into_iter().map(|socket| socket.id).collect();
+                self.answer(&asker(request_id), Answer::SocketIds(ids));
+            }
+            Request::AllRooms { request_id } => {
+                self.answer(&asker(request_id), Answer::Rooms(sockets.rooms()));
+            }
+            Request::Fetch { request_id, target } => {
+                self.answer(&asker(request_id), Answer::Sockets(sockets.sockets(&target)));
+            }
+            Request::Join { selection, rooms } => {
+                self.on_selection(uid, selection, |target| sockets.join(target, &rooms));
+            }
+            Request::Leave { selection, rooms } => {
+                self.on_selection(uid, selection, |target| sockets.leave(target, &rooms));
+            }
+            Request::Disconnect { selection, close } => {
+                self.on_selection(uid, selection, |target| sockets.disconnect(target, close));
+            }
+            // Without an answer wanted there is nothing that this server has to do.
+            Request::ServerSideEmit { request_id: None, .. } => {}
+            Request::ServerSideEmit { request_id: Some(request_id), data } => {
+                let answer = Answer::ServerSide(Some(self.server_side(&data)));
+                self.answer(&asker(request_id), answer);
+            }
+            Request::Broadcast { request_id, event, target, flags } => {
+                self.broadcast_with_ack(asker(request_id), &event, &target, &flags);
+            }
+        }
+    }
+
+    /// Requests about one socket are answered by its owner; those about many by nobody.
+    fn on_selection(&self, uid: Option<String>, selection: Selection, act: impl FnOnce(&Target)) {
+        match selection {
+            Selection::Matching(target) => act(&target),
+            Selection::One { request_id, socket } => {
+                let target = Target::room(&socket);
+                if self.inner().sockets.sockets(&target).iter().any(|info| info.id == socket) {
+                    act(&target);
+                    self.answer(&Asker { uid, request_id }, Answer::Done);
+                }
+            }
+        }
+    }
+
+    /// Every acknowledged event gets one answer: a Node server that has no handler for it keeps all
+    /// others waiting, and this one must not.
+    fn server_side(&self, data: &Argument) -> Argument {
+        let name = serde_json::from_str::<Vec<serde_json::Value>>(&data.json)
+            .ok()
+            .and_then(|event| event.first().and_then(|name| name.as_str().map(str::to_owned)));
+        if name.as_deref() != Some(PING) {
+            return Argument::json("null");
+        }
+        let who = serde_json::json!({
+            "id": self.inner().settings.replica,
+            "uid": self.inner().uid,
+            "server": env!("CARGO_PKG_NAME"),
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        Argument::json(who.to_string())
+    }
+
+    fn broadcast_with_ack(&mut self, asker: Asker, event: &EncodedEvent, target: &Target, flags: &Flags) {
+        let sockets = &self.inner().sockets;
+        if self.acks.len() >= ACKED_BROADCASTS_MAX {
+            let count = sockets.deliver(target, event, Delivery::default());
+            self.inner().metrics.adapter_acks_skipped.inc();
+            return self.answer(&asker, Answer::ClientCount(count as u64));
+        }
+        let within =
+            flags.timeout_ms().map_or(ACK_TIMEOUT_DEFAULT, Duration::from_millis).min(ACK_TIMEOUT_MAX);
+        let (count, acks) = sockets.deliver_with_ack(target, event, within);
+        self.answer(&asker, Answer::ClientCount(count as u64));
+        if count > 0 {
+            let to = Arc::new(asker);
+            self.acks.push(acks.map(move |argument| PeerAck { to: to.clone(), argument }).boxed());
+        }
+    }
+
+    fn acknowledge(&self, PeerAck { to, argument }: PeerAck) {
+        self.respond(&to, Answer::Ack(argument));
+    }
+
+    fn answer(&self, to: &Asker, answer: Answer) {
+        self.inner().metrics.adapter_requests_answered.inc();
+        self.respond(to, answer);
+    }
+
+    fn respond(&self, to: &Asker, answer: Answer) {
+        let Inner { settings, names, .. } = self.inner();
+        // Answers to servers' events go to everybody, as Node sends them.
+        let own_channel = settings.answer_on_own_channel && !matches!(answer, Answer::ServerSide(_));
+        let uid = to.uid.as_deref().filter(|_| own_channel);
+        let frame = ResponseFrame { request_id: to.request_id.clone(), answer }.frame(names, uid);
+        self.inner().publish(frame);
+    }
+
+    fn response(&self, payload: &[u8]) {
+        if self.inner().pending().is_empty() {
+            return; // Everybody hears the answers to everybody; only who asked need read them.
+        }
+        match ResponseFrame::decode(payload) {
+            Ok(ResponseFrame { request_id, answer }) => self.member.answered(&request_id, answer),
+            Err(error) => self.malformed("response", &error),
+        }
+    }
+}
+
+async fn at(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("member", &self.member).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+// A real Node replica, or only an emitter, driven over HTTP: POST a function body, get what it returns as JSON.
+// In scope: io, emitter, client(name, rooms, reply), received(name), notepack, sleep.
+// A replica dies of what kills a replica in production: nothing here catches for it.
+import { createServer } from "node:http";
+import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
+import { Emitter } from "@socket.io/redis-emitter";
+import Redis from "ioredis";
+import notepack from "notepack.io";
+import { createClient } from "redis";
+import { Server } from "socket.io";
+import { clients, report } from "./clients.mjs";
+
+const url = process.env.REDIS_URL;
+const kind = process.env.REDIS_CLIENT ?? "node-redis";
+const options = JSON.parse(process.env.ADAPTER_OPTIONS ?? "{}");
+
+const connect = async () => {
+  if (kind === "ioredis") return new Redis(url);
+  const redis = createClient({ url });
+  // Both libraries reconnect by themselves; without a listener the process would end.
+  redis.on("error", () => {});
+  await redis.connect();
+  return redis;
+};
+
+const pub = await connect();
+const sub = await connect();
+if (kind === "ioredis") for (const redis of [pub, sub]) redis.on("error", () => {});
+
+const http = createServer();
+const io = new Server(http, { serveClient: false });
+const sharded = process.env.ADAPTER === "sharded";
+io.adapter(sharded ? createShardedAdapter(pub, sub, options) : createAdapter(pub, sub, options));
+const emitter = new Emitter(pub, { key: options.key });
+
+// What servers are told by each other, and what they answer.
+const serverEvents = [];
+io.on("sse", (...args) => {
+  const ack = typeof args.at(-1) === "function" ? args.pop() : undefined;
+  serverEvents.push(args);
+  ack?.({ node: io.of("/").adapter.uid, args });
+});
+
+io.on("connection", (socket) => {
+  const { room, marker } = socket.handshake.query;
+  if (marker) socket.data.marker = marker;
+  for (const name of [room ?? []].flat()) socket.join(name);
+});
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const sockets = new Map();
+
+/** Connects a stock dashboard to this replica. `reply` is what it answers to events that ask. */
+const client = async (name, rooms = [], reply = undefined) => {
+  const query = new URLSearchParams(rooms.map((room) => ["room", room]));
+  const socket = clients["4.8"](`http://127.0.0.1:${http.address().port}?${query}`, {
+    transports: ["websocket"],
+    forceNew: true,
+    reconnection: false,
+    query: { marker: name },
+  });
+  const got = [];
+  let reason = null;
+  socket.onAny((...args) => {
+    const ack = typeof args.at(-1) === "function" ? args.pop() : undefined;
+    got.push(args);
+    if (reply !== undefined) ack?.(reply);
+  });
+  socket.on("disconnect", (why) => (reason = why));
+  await new Promise((resolve, reject) => socket.on("connect", resolve).on("connect_error", reject));
+  sockets.set(name, { socket, got, reason: () => reason });
+  return socket.id;
+};
+
+const received = (name) => sockets.get(name).got;
+const reason = (name) => sockets.get(name).reason();
+const kill = (name) => sockets.get(name).socket.disconnect();
+
+/** JSON with binary values that survive. */
+const json = (value) =>
+  JSON.stringify(
+    value,
+    function (key, plain) {
+      const original = this[key];
+      if (Buffer.isBuffer(original)) return { $hex: original.toString("hex") };
+      if (original instanceof ArrayBuffer) return { $hex: Buffer.from(original).toString("hex") };
+      return plain;
+    },
+  ) ?? "null";
+
+const AsyncFunction = (async () => {}).constructor;
+const scope = { io, emitter, client, received, reason, kill, serverEvents, notepack, pub, sleep, Buffer };
+
+const control = createServer(async (request, response) => {
+  let body = "";
+  for await (const chunk of request) body += chunk;
+  try {
+    const run = new AsyncFunction(...Object.keys(scope), "input", body.slice(body.indexOf("\n") + 1));
+    const input = JSON.parse(body.slice(0, body.indexOf("\n")));
+    response.end(json({ ok: await run(...Object.values(scope), input) }));
+  } catch (error) {
+    response.end(json({ error: String(error), responses: error?.responses }));
+  }
+});
+
+http.listen(0, "127.0.0.1", () => {
+  control.listen(0, "127.0.0.1", async () => {
+    // Subscribed once the adapter counts itself.
+    while (!process.env.EMITTER_ONLY && (await io.of("/").adapter.serverCount()) < 1) await sleep(5);
+    report({ control: control.address().port, public: http.address().port, uid: io.of("/").adapter.uid });
+  });
+});
