@@ -100,6 +100,7 @@ fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
             connections_max: edge.max_connections as usize,
             connects_per_second: edge.connect_rate.per_second,
             origins: edge.origins(),
+            trusted_proxies: edge.trusted_proxies.clone(),
             ..EngineOptions::default()
         },
         dispatch: DispatchOptions {

@@ -50,7 +50,8 @@ fn options() -> String {
             arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
         let is_choice = !values.is_empty() && values != ["`true`", "`false`"];
         let values = if is_choice { format!(" {}.", values.join(" or ")) } else { String::new() };
-        let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+        let help =
+            arg.get_long_help().or_else(|| arg.get_help()).map(ToString::to_string).unwrap_or_default();
         let help = help.replace('\n', " ").replace('|', "\\|");
         let default: Vec<_> = default.collect();
         let help = help.trim_end_matches('.');

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Bridge, CloseReason, EngineOptions, Handshake, Origins, PeerAddr, Protocol, Session, SessionId,
+    client_address::client_address,
     frame::{Opcode, server_frame},
     handshake::{EngineQuery, One},
     sessions::{Shared, epoch_ms, random_id},
@@ -208,7 +209,8 @@ impl Engine {
         }
         let (parts, body) = request.into_parts();
         let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
-        let address = peer.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let peer = peer.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let address = client_address(peer, &parts.headers, &self.shared.options.trusted_proxies);
         let handshake = Handshake::new(&parts, address, epoch_ms());
         let request = Request::from_parts(parts, body);
         if websocket {
