@@ -9,12 +9,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{AuthKind, Config},
-    dispatch::DispatchOptions,
+    dispatch::{Audience, DispatchOptions},
     gateway::{Gateway, GatewayOptions},
     http::{self, Admin},
     observe::{MemoryClasses, Metrics, Readiness, RuntimeLag},
     shutdown::Signals,
     sockets::SocketOptions,
+    store::Store,
     transport::{CloseReason, Engine, EngineOptions, Listener},
     upstream::Upstream,
 };
@@ -51,12 +52,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let upstream = Upstream::build(&config, &metrics, &readiness)?;
     let options = gateway_options(&config, upstream.relays_only());
     let gateway = Gateway::start(options, upstream.feed.clone(), &upstream.loader(), &metrics, &tasks, &stop);
+    let store = upstream.store.clone();
     upstream.start(gateway.dispatcher.clone(), &metrics, &readiness, &tasks, &stop_sources, &stop);
 
     let parts = Admin {
         metrics,
         readiness,
-        memory: memory_classes(&gateway.engine),
+        memory: memory_classes(&gateway.engine, &gateway.audience, store.as_ref()),
         connections: connections(&gateway.engine),
     };
     tasks.spawn(http::serve(admin, parts.router(), stop.clone()));
@@ -136,8 +138,15 @@ async fn drain(engine: &Engine, grace: Duration) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-fn memory_classes(engine: &Engine) -> MemoryClasses {
+fn memory_classes(engine: &Engine, audience: &Arc<Audience>, store: Option<&Store>) -> MemoryClasses {
     let classes = MemoryClasses::default();
+    if let Some(Store::Memory(store)) = store {
+        let (states, tracks) = (store.clone(), store.clone());
+        classes.register("state", move || states.bytes().0 as u64);
+        classes.register("tracks", move || tracks.bytes().1 as u64);
+    }
+    let rooms = audience.clone();
+    classes.register("rooms", move || rooms.bytes() as u64);
     let (connections, queues) = (engine.clone(), engine.clone());
     classes.register("connections", move || connections.memory().0 as u64);
     classes.register("queues", move || queues.memory().1 as u64);
