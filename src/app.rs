@@ -17,7 +17,7 @@ use crate::{
     sockets::SocketOptions,
     store::Store,
     tasks::Tasks,
-    transport::{CloseReason, Engine, EngineOptions, Listener},
+    transport::{CloseReason, Engine, EngineOptions, Listener, ListenerOptions},
     upstream::Upstream,
 };
 
@@ -53,7 +53,8 @@ impl App {
         let readiness = Readiness::default();
         let serving = readiness.condition("serving");
         let ports = &config.shared.ports;
-        let public = Listener::bind(ports.listen, metrics.clone())
+        let limits = ListenerOptions::for_sessions(config.shared.edge.max_connections as usize);
+        let public = Listener::bind(ports.listen, limits, metrics.clone())
             .with_context(|| format!("cannot listen on {} (FLEETCAST_LISTEN)", ports.listen))?;
         let admin = TcpListener::bind(ports.admin_listen)
             .await
