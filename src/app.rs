@@ -151,6 +151,7 @@ fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
         dispatch: DispatchOptions {
             shards: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             payload: edge.payload,
+            frame_bytes_max: edge.viewer_queue_bytes as usize / 2,
             relay_only,
         },
         sockets: SocketOptions {

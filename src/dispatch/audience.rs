@@ -8,8 +8,8 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::{HashMap, HashSet};
 
-use super::{Dispatcher, Viewer, ViewerId};
-use crate::{feed::Watch, fleet::FleetId, observe::Metrics};
+use super::{Viewer, ViewerId};
+use crate::observe::Metrics;
 
 #[derive(Debug, Default)]
 struct Tables {
@@ -129,30 +129,5 @@ fn remove_member(rooms: &mut HashMap<Arc<str>, HashSet<ViewerId>>, room: &str, v
         if members.is_empty() {
             rooms.remove(room);
         }
-    }
-}
-
-/// One viewer's membership in one fleet, with everything that hangs on it. Dropping it ends it, whatever
-/// way the viewer went: that is why nothing is left after a storm.
-#[derive(Debug)]
-pub struct Membership {
-    /// Which fleet.
-    pub fleet: FleetId,
-    viewer: ViewerId,
-    dispatcher: Dispatcher,
-    _watch: Watch,
-}
-
-impl Membership {
-    /// Takes responsibility for ending what was begun.
-    #[must_use]
-    pub fn new(fleet: FleetId, viewer: ViewerId, dispatcher: Dispatcher, watch: Watch) -> Self {
-        Self { fleet, viewer, dispatcher, _watch: watch }
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.dispatcher.leave(&self.fleet, self.viewer);
     }
 }

@@ -145,6 +145,10 @@ metrics! {
     delivery_age: Seconds as "delivery_age_seconds",
     /// Age of an update at its delivery, from its own timestamp, in seconds.
     event_age: Seconds as "event_age_seconds",
+    /// Fleets with local members.
+    watched_fleets: Gauge as "watched_fleets",
+    /// Members of fleets here: viewers count once per fleet.
+    memberships: Gauge as "memberships",
     /// Rooms with local viewers.
     rooms: Gauge as "rooms",
     /// Viewers connected to the main namespace.

@@ -34,7 +34,7 @@ impl Refusal {
     }
 }
 
-type Ack = AckSender<ClusterAdapter>;
+pub(super) type Ack = AckSender<ClusterAdapter>;
 
 /// Answers a request; a client that asked for no answer gets none.
 pub(super) fn answer(connected: &Connected, ack: Ack, outcome: Result<Value, Refusal>) {
@@ -93,7 +93,7 @@ pub(super) async fn fleet(socket: &Socket, connected: &Arc<Connected>, request: 
         // Whatever becomes of the barrier, a viewer that is still there gets its snapshot.
         tokio::time::timeout(ACK_TIMEOUT, passed).await.ok();
     }
-    connected.hub.dispatcher.open(&fleet, connected.viewer.id).await;
+    connected.open(&fleet).await;
 }
 
 async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(FleetId, Value), Refusal> {
@@ -109,20 +109,16 @@ async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(Fleet
     if watch.confirmed(hub.options.confirm_timeout).await.is_err() {
         return Err(unavailable("updates can not be subscribed to at the moment"));
     }
-    let viewer = connected.viewer.clone();
-    connected.keep(Membership::new(fleet.clone(), viewer.id, hub.dispatcher.clone(), watch));
-    hub.audience.join(viewer.id, &connected.room(&fleet));
-    let joining = hub.dispatcher.join(&fleet, viewer, mode);
-    match tokio::time::timeout(LOAD_TIMEOUT, joining).await {
-        Ok(Some(joined)) => {
-            let body = json!({"ok": true, "fleet": fleet.as_str(), "cursor": joined.cursor, "resumed": joined.resumed});
-            Ok((fleet, body))
-        }
-        Ok(None) | Err(_) => {
-            connected.forget(&fleet);
-            Err(unavailable("the fleet's state can not be read at the moment"))
-        }
-    }
+    // Only a membership that works takes the place of an earlier one.
+    let membership = Membership::new(fleet.clone(), connected.viewer.clone(), hub.dispatcher.clone(), watch);
+    let Some(joined) = membership.join(mode, LOAD_TIMEOUT).await else {
+        return Err(unavailable("the fleet's state can not be read at the moment"));
+    };
+    connected.keep(membership);
+    hub.audience.join(connected.viewer.id, &connected.room(&fleet));
+    let body =
+        json!({"ok": true, "fleet": fleet.as_str(), "cursor": joined.cursor, "resumed": joined.resumed});
+    Ok((fleet, body))
 }
 
 pub(super) fn leave(connected: &Arc<Connected>, request: &Value, ack: Ack) {
