@@ -51,9 +51,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let upstream = Upstream::build(&config, &metrics, &readiness)?;
     let options = gateway_options(&config, upstream.relays_only());
-    let gateway = Gateway::start(options, upstream.feed.clone(), &upstream.loader(), &metrics, &tasks, &stop);
+    let gateway = Gateway::start(options, upstream.supply(), &metrics, &tasks, &stop);
     let store = upstream.store.clone();
-    upstream.start(gateway.dispatcher.clone(), &metrics, &readiness, &tasks, &stop_sources, &stop);
+    upstream.start(&gateway, &metrics, &readiness, &tasks, &stop_sources, &stop);
 
     let parts = Admin {
         metrics,
@@ -62,7 +62,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         connections: connections(&gateway.engine),
     };
     tasks.spawn(http::serve(admin, parts.router(), stop.clone()));
-    let routes = gateway.routes().merge(http::web_client());
+    let auth = match config.auth {
+        AuthKind::None => "none",
+    };
+    let page = http::page_config(&config.shared.page, &config.shared.operation.replica(), auth);
+    let routes = gateway.routes().merge(page).merge(http::web_client());
     tasks.spawn(public.serve(routes, stop.clone()));
     tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
     serving.set_ready();
@@ -71,7 +75,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!(signal, "stopping");
     serving.set_unready("shutting down");
     stop_sources.cancel();
-    let grace = config.shared.shutdown.shutdown_grace;
+    let grace = config.shared.operation.shutdown_grace;
     let orderly = async {
         drain(&gateway.engine, grace).await;
         stop.cancel();
@@ -113,6 +117,7 @@ fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
         sockets: SocketOptions {
             room_prefix: edge.room_prefix.clone(),
             subscriptions_max: edge.max_subscriptions as usize,
+            shapes: config.shared.shapes,
             confirm_timeout: Duration::from_secs(3),
         },
     }

@@ -217,6 +217,19 @@ impl RegionEngine {
         }
     }
 
+    /// Forgets every asset that is not `there` any more.
+    pub fn retain(&mut self, there: impl Fn(&FleetId, &AssetId) -> bool) {
+        for asset in self.known.all_but(there) {
+            self.forget(asset);
+        }
+    }
+
+    /// The names of a viewer's regions.
+    #[must_use]
+    pub fn regions_of(&self, viewer: ViewerKey) -> Vec<RegionName> {
+        self.viewers.get(&viewer).into_iter().flat_map(HashMap::keys).cloned().collect()
+    }
+
     /// No updates of the fleet arrive any more; its assets leave all regions.
     pub fn forget_fleet(&mut self, fleet: &FleetId) {
         for asset in self.known.of_fleet(fleet) {
@@ -238,13 +251,13 @@ impl RegionEngine {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Tells the deltas of at most `limit` regions that are due; the others stay due. A viewer that is not
-    /// `ready` is asked again later and loses nothing.
+    /// Tells the deltas of at most `limit` regions that are due; the others stay due. A region whose
+    /// viewer is not `ready` for it is asked again later and loses nothing.
     pub fn tick(
         &mut self,
         now: Instant,
         limit: usize,
-        mut ready: impl FnMut(ViewerKey) -> bool,
+        mut ready: impl FnMut(ViewerKey, &RegionName) -> bool,
         mut tell: impl FnMut(ViewerKey, &RegionName, &RegionDelta<'_>),
     ) {
         for _ in 0..limit {
@@ -252,7 +265,7 @@ impl RegionEngine {
             self.due.remove(&(at, key));
             let Some(view) = view_mut(&mut self.views, key) else { continue };
             view.due = None;
-            if !ready(view.viewer) {
+            if !ready(view.viewer, &view.request.region) {
                 let retry = now + view.request.interval.max(RETRY_INTERVAL);
                 view.due = Some(retry);
                 self.due.insert((retry, key));
