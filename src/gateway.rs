@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, body::Body, routing::any};
 use http::Request;
 use socketioxide::SocketIo;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     observe::Metrics,
     sockets::{self, Hub, SocketOptions},
     store::Store,
+    tasks::Tasks,
     transport::{Engine, EngineOptions},
 };
 
@@ -70,7 +71,7 @@ impl Gateway {
         options: GatewayOptions,
         supply: Supply,
         metrics: &Arc<Metrics>,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         stop: &CancellationToken,
     ) -> Self {
         let message_bytes_max = options.engine.message_bytes_max;
@@ -103,7 +104,7 @@ impl Gateway {
                 drop(service.clone().call((bridge, request)));
             }),
         );
-        tasks.spawn(engine.clone().run(stop.clone()));
+        tasks.spawn("session-sweeper", engine.clone().run(stop.clone()));
         Self { engine, dispatcher, audience, regions }
     }
 

@@ -7,7 +7,7 @@ use anyhow::Context;
 use foldhash::HashSet;
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::mpsc;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, SourceKind, StoreKind},
@@ -23,6 +23,7 @@ use crate::{
     region::CellId,
     source::{self, demo::Demo, kafka::Kafka},
     store::{MemoryStore, RedisStore, Store, TrackRule},
+    tasks::Tasks,
 };
 
 /// What is upstream of dispatch, built and not started.
@@ -120,28 +121,28 @@ impl Upstream {
         gateway: &Gateway,
         metrics: &Arc<Metrics>,
         readiness: &Readiness,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         stop_sources: &CancellationToken,
         stop: &CancellationToken,
     ) {
         let ingest = |source, writer, fresh| {
             let condition = readiness.condition("store");
             let pipeline = Pipeline::new(source, writer, fresh, metrics.clone(), condition);
-            tasks.spawn(pipeline.run(stop_sources.clone()));
+            tasks.spawn("pipeline", pipeline.run(stop_sources.clone()));
         };
         let dispatcher = gateway.dispatcher.clone();
         let follow = |(task, bursts): Followed, dispatcher| {
             let condition = readiness.condition("redis");
             condition.set_unready("not connected yet");
-            tasks.spawn(task.run(stop.clone()));
-            tasks.spawn(follow(bursts, dispatcher, condition));
+            tasks.spawn("feed", task.run(stop.clone()));
+            tasks.spawn("feed-consumer", follow(bursts, dispatcher, condition));
         };
         match self.source {
             Source::Relay(followed) => follow(followed, dispatcher),
             Source::Memory(source, store) => {
                 let (fresh, applied) = mpsc::channel(FRESH_MAX);
                 ingest(source, Store::Memory(store.clone()).writer(), Some(fresh));
-                tasks.spawn(relay(applied, store, dispatcher, gateway.regions.clone()));
+                tasks.spawn("relay", relay(applied, store, dispatcher, gateway.regions.clone()));
             }
             Source::Redis(source, store, followed) => {
                 ingest(source, Store::Redis(store).writer(), None);

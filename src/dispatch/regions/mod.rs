@@ -16,7 +16,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use self::task::{Command, RegionTask};
 use super::{Viewer, ViewerId};
@@ -24,6 +24,7 @@ use crate::{
     fleet::{AssetState, FleetId},
     observe::Metrics,
     region::{CellId, RegionName, RegionRequest, ViewerKey},
+    tasks::Tasks,
 };
 
 /// Requests that may wait; beyond it, whoever asks waits.
@@ -77,14 +78,14 @@ impl Regions {
     pub fn start(
         source: Arc<dyn CellSource>,
         metrics: &Arc<Metrics>,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         stop: &CancellationToken,
     ) -> Self {
         let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
         let (updates, updated) = mpsc::channel(UPDATES_MAX);
         let is_watching = Arc::new(AtomicBool::new(false));
         let task = RegionTask::new(source, metrics.clone(), commands.downgrade(), is_watching.clone());
-        tasks.spawn(task.run(commanded, updated, stop.clone()));
+        tasks.spawn("regions", task.run(commanded, updated, stop.clone()));
         Self { commands, updates, is_watching }
     }
 
