@@ -31,6 +31,13 @@ const MOVE_INTERVAL: Duration = Duration::from_millis(50);
 /// A viewer that is not ready is asked again after this long, or its interval if that is longer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
+/// A delta holds no more assets once their texts are this long: a viewer that can not take more at once
+/// gets the rest later, in the state that is the newest by then.
+const DELTA_BYTES_MAX: usize = 128 * 1024;
+
+/// About what an asset that left takes in a delta.
+const LEFT_BYTES: usize = 48;
+
 /// A connected dashboard, as the caller names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ViewerKey(pub u64);
@@ -196,6 +203,7 @@ impl RegionEngine {
             if matches!(net, Net::Left | Net::Nothing) {
                 known.release(asset);
             }
+            true
         });
         if let Some(at) = view.due.take() {
             due.remove(&(at, key));
@@ -374,17 +382,27 @@ impl RegionEngine {
         now: Instant,
         tell: &mut impl FnMut(ViewerKey, &RegionName, &RegionDelta<'_>),
     ) {
-        let Self { known, views, told, .. } = self;
+        let Self { known, views, told, due, .. } = self;
         let Some(view) = view_mut(views, key) else { return };
         view.last_tick = now;
-        view.members.take(|asset, net| match net {
-            Net::Entered => told.entered.push(asset),
-            Net::Moved => told.moved.push(asset),
-            Net::Left => told.left.push(asset),
-            Net::Nothing => told.nothing.push(asset),
+        let mut bytes = 0;
+        view.members.take(|asset, net| {
+            match net {
+                Net::Entered => told.entered.push(asset),
+                Net::Moved => told.moved.push(asset),
+                Net::Left => told.left.push(asset),
+                Net::Nothing => told.nothing.push(asset),
+            }
+            bytes += match net {
+                Net::Entered | Net::Moved => known.encode(asset).len(),
+                Net::Left | Net::Nothing => LEFT_BYTES,
+            };
+            bytes < DELTA_BYTES_MAX
         });
-        for asset in told.entered.iter().chain(&told.moved) {
-            known.encode(*asset);
+        if view.members.has_changed() {
+            // The rest follows as soon as the viewer is ready for it.
+            view.due = Some(now);
+            due.insert((now, key));
         }
         let delta = RegionDelta {
             entered: told.entered.drain(..).filter_map(|asset| known.text(asset)).collect(),

@@ -188,15 +188,12 @@ async fn a_large_region_comes_in_parts_and_a_viewer_that_paused_gets_the_newest(
     let mut map = Map::default();
     assert_eq!(map.snapshot(&mut viewer).await.0.len(), 20_000);
 
-    // More happens than its queue and the kernel's hold.
+    // More happens than its queue and the kernel's hold. What waits is no list of all that happened.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let slow = || async { gateway.metric("fleetcast_lagging_total").await > 0.0 };
-    crate::support::eventually("it lags", slow).await;
     let reads_again_ms = now_ms();
-    let resync = viewer.event("resync").await;
-    assert_eq!(resync, json!({"region": "world", "reason": "slow"}));
+    let queued = gateway.metric(r#"fleetcast_memory_bytes{class="queues"}"#).await;
+    assert!(queued < 65_536.0 + 2.0 * 131_072.0, "{queued} bytes wait for one viewer");
     // Whatever the kernel still held: in the end the map is complete, and as new as the world.
-    assert_eq!(map.snapshot(&mut viewer).await.0.len(), 20_000);
     while map.0.values().any(|asset| asset["ts"].as_i64().unwrap() < reads_again_ms) {
         map.next(&mut viewer).await;
     }
