@@ -12,10 +12,14 @@ use tower::Service;
 
 use crate::{
     cluster::{ClusterAdapter, ClusterState, Io},
-    dispatch::{Audience, DispatchOptions, Dispatcher, Loader},
+    dispatch::{
+        Audience, DispatchOptions, Dispatcher, Loader,
+        regions::{CellSource, Regions},
+    },
     feed::Feed,
     observe::Metrics,
     sockets::{self, Hub, SocketOptions},
+    store::Store,
     tasks::Tasks,
     transport::{Engine, EngineOptions},
 };
@@ -34,6 +38,19 @@ pub struct GatewayOptions {
     pub sockets: SocketOptions,
 }
 
+/// What the gateway is supplied with.
+#[expect(missing_debug_implementations, reason = "closures have nothing to show")]
+pub struct Supply {
+    /// Updates of watched fleets.
+    pub feed: Feed,
+    /// The state of a fleet.
+    pub loader: Loader,
+    /// The assets of cells.
+    pub cells: Arc<dyn CellSource>,
+    /// The store, if there is one.
+    pub store: Option<Store>,
+}
+
 /// The edge, the handlers and dispatch, running.
 #[derive(Debug, Clone)]
 pub struct Gateway {
@@ -43,6 +60,8 @@ pub struct Gateway {
     pub dispatcher: Dispatcher,
     /// Rooms.
     pub audience: Arc<Audience>,
+    /// Regions.
+    pub regions: Regions,
 }
 
 impl Gateway {
@@ -50,8 +69,7 @@ impl Gateway {
     #[must_use]
     pub fn start(
         options: GatewayOptions,
-        feed: Feed,
-        loader: &Loader,
+        supply: Supply,
         metrics: &Arc<Metrics>,
         tasks: &Tasks,
         stop: &CancellationToken,
@@ -65,12 +83,15 @@ impl Gateway {
             .ws_max_message_size(message_bytes_max + 16)
             .ws_max_frame_size(message_bytes_max + 16)
             .build_svc();
-        let dispatcher = Dispatcher::start(&options.dispatch, loader, metrics, tasks, stop);
+        let dispatcher = Dispatcher::start(&options.dispatch, &supply.loader, metrics, tasks, stop);
+        let regions = Regions::start(supply.cells, metrics, tasks, stop);
         let audience = Arc::new(Audience::new(metrics.clone()));
         let hub = Arc::new(Hub {
             dispatcher: dispatcher.clone(),
             audience: audience.clone(),
-            feed,
+            regions: regions.clone(),
+            feed: supply.feed,
+            store: supply.store,
             metrics: metrics.clone(),
             options: options.sockets,
         });
@@ -84,7 +105,7 @@ impl Gateway {
             }),
         );
         tasks.spawn("session-sweeper", engine.clone().run(stop.clone()));
-        Self { engine, dispatcher, audience }
+        Self { engine, dispatcher, audience, regions }
     }
 
     /// The routes of Socket.IO.

@@ -117,6 +117,21 @@ impl Audience {
             + rooms.sum::<usize>()
     }
 
+    /// Counts what would be left behind by a connection that did not end cleanly. It looks at every entry,
+    /// so it is done when somebody wants to know, and believes no counter.
+    pub fn count_zombies(&self) {
+        let tables = self.read();
+        let roomless = tables.viewers.values().filter(|entry| entry.rooms.is_empty()).count();
+        let is_in = |room: &Arc<str>, viewer| {
+            let entry: Option<&Entry> = tables.viewers.get(viewer);
+            entry.is_some_and(|entry| !entry.viewer.session.is_closed() && entry.rooms.contains(room))
+        };
+        let deserted =
+            tables.rooms.iter().filter(|(room, members)| !members.iter().any(|id| is_in(room, id)));
+        self.metrics.sockets_in_no_room.set(i64::try_from(roomless).unwrap_or(i64::MAX));
+        self.metrics.rooms_in_no_socket.set(i64::try_from(deserted.count()).unwrap_or(i64::MAX));
+    }
+
     fn note(&self, tables: &Tables) {
         self.metrics.viewers.set(i64::try_from(tables.viewers.len()).unwrap_or(i64::MAX));
         self.metrics.rooms.set(i64::try_from(tables.rooms.len()).unwrap_or(i64::MAX));
@@ -129,5 +144,39 @@ fn remove_member(rooms: &mut HashMap<Arc<str>, HashSet<ViewerId>>, room: &str, v
         if members.is_empty() {
             rooms.remove(room);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{CloseReason, TestClient};
+
+    #[test]
+    fn zombies_are_counted_from_the_tables_and_gone_with_their_viewers() {
+        let metrics = Arc::new(Metrics::default());
+        let audience = Audience::new(metrics.clone());
+        let zombies = || {
+            audience.count_zombies();
+            (metrics.sockets_in_no_room.get(), metrics.rooms_in_no_socket.get())
+        };
+        let clients = [TestClient::connect(1000), TestClient::connect(1000)];
+        let [first, second] = clients.each_ref().map(|client| Viewer::new(client.session.clone()));
+        for viewer in [&first, &second] {
+            audience.enter(viewer.clone());
+        }
+        assert_eq!(zombies(), (2, 0), "connected, and in no room");
+        assert!(audience.join(first.id, "fleet:a") && audience.join(second.id, "fleet:b"));
+        assert!(audience.join(second.id, "fleet:a"));
+        assert_eq!(zombies(), (0, 0));
+        // A connection that is closed and was not taken out would haunt its rooms.
+        clients[1].session.close(CloseReason::TransportClose);
+        assert_eq!(zombies(), (0, 1), "`fleet:b`; the other still has a live socket");
+        audience.exit(second.id);
+        assert_eq!(zombies(), (0, 0));
+        audience.leave(first.id, "fleet:a");
+        assert_eq!(zombies(), (1, 0));
+        audience.exit(first.id);
+        assert_eq!(zombies(), (0, 0));
     }
 }

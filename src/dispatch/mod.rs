@@ -11,6 +11,7 @@ mod fan_out;
 mod fleet;
 mod member;
 mod membership;
+pub mod regions;
 mod serve;
 mod shard;
 mod snapshot;

@@ -5,6 +5,8 @@
 //! Knows nothing of sources.
 
 mod connect;
+mod history;
+mod region;
 mod requests;
 mod subscribe;
 
@@ -22,13 +24,16 @@ use socketioxide::{
 
 use crate::{
     cluster::{ClusterAdapter, Io},
-    dispatch::{Audience, Dispatcher, Membership, Viewer},
+    dispatch::{Audience, Dispatcher, Membership, Viewer, regions::Regions},
     feed::Feed,
     fleet::FleetId,
     observe::Metrics,
+    region::{MaySee, ShapeLimits},
+    store::Store,
     transport::Session,
 };
 
+use region::OwnRegions;
 use requests::{Request, Requests};
 
 pub(crate) type Socket = SocketRef<ClusterAdapter>;
@@ -40,6 +45,8 @@ pub struct SocketOptions {
     pub room_prefix: String,
     /// How many fleets one viewer may watch.
     pub subscriptions_max: usize,
+    /// What a region may cost.
+    pub shapes: ShapeLimits,
     /// How long a CONNECT may wait for the confirmation of its subscriptions.
     pub confirm_timeout: Duration,
 }
@@ -51,8 +58,12 @@ pub struct Hub {
     pub dispatcher: Dispatcher,
     /// Rooms.
     pub audience: Arc<Audience>,
+    /// Regions.
+    pub regions: Regions,
     /// Interest in fleets.
     pub feed: Feed,
+    /// What is read once, on request; a relay has none.
+    pub store: Option<Store>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Limits.
@@ -64,6 +75,7 @@ pub(crate) struct Connected {
     viewer: Arc<Viewer>,
     memberships: Mutex<Vec<Membership>>,
     requests: Requests,
+    regions: Mutex<OwnRegions>,
     hub: Arc<Hub>,
 }
 
@@ -71,11 +83,27 @@ impl Connected {
     fn new(hub: Arc<Hub>, session: Arc<Session>) -> Self {
         let viewer = Viewer::new(session);
         hub.audience.enter(viewer.clone());
-        Self { viewer, memberships: Mutex::default(), requests: Requests::default(), hub }
+        let (memberships, regions) = (Mutex::default(), Mutex::default());
+        Self { viewer, memberships, regions, requests: Requests::default(), hub }
     }
 
     fn memberships(&self) -> std::sync::MutexGuard<'_, Vec<Membership>> {
         self.memberships.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn regions(&self) -> std::sync::MutexGuard<'_, OwnRegions> {
+        self.regions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Fleets and regions.
+    fn subscriptions(&self) -> usize {
+        self.memberships().len() + self.regions().names.len()
+    }
+
+    /// Which fleets this viewer was granted.
+    #[expect(clippy::unused_self, reason = "there is no authentication yet that would limit it")]
+    fn may_see(&self) -> MaySee {
+        Arc::new(|_: &FleetId| true)
     }
 
     fn room(&self, fleet: &FleetId) -> String {
@@ -105,6 +133,9 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
+        if !self.regions().names.is_empty() {
+            self.hub.regions.forget(self.viewer.id);
+        }
         self.hub.audience.exit(self.viewer.id);
     }
 }
@@ -149,6 +180,10 @@ async fn serve_request(socket: &Socket, connected: &Arc<Connected>, request: Req
     match name.as_str() {
         "fleet_subscribe" => subscribe::fleet(socket, connected, body, ack).await,
         "fleet_unsubscribe" => subscribe::leave(connected, &body, ack),
+        "region_subscribe" => region::watch(socket, connected, body, ack).await,
+        "region_unsubscribe" => region::unwatch(connected, &body, ack).await,
+        "asset_history" => history::track(connected, body, ack).await,
+        "fleets" => history::fleets(connected, ack).await,
         _ => {} // As Node does with events that nobody handles.
     }
 }

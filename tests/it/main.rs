@@ -26,6 +26,8 @@ mod harness;
 mod kafka;
 /// Stock clients through the sticky proxy of `docker/`.
 mod proxy;
+/// Regions of the map, tracks, lists of fleets.
+mod regions;
 /// Requests of one viewer that come all at once.
 mod requests;
 /// Slow viewers, dead viewers, drained viewers.

@@ -71,6 +71,7 @@ async fn the_last_of_many_requests_for_one_fleet_decides() {
         let members = if last.0 == on.0 { 1.0 } else { 0.0 };
         gateway.wait_metric("fleetcast_memberships", members).await;
         gateway.wait_metric("fleetcast_rooms", members).await;
+        assert_eq!(gateway.metric("fleetcast_sockets_in_no_room").await, 1.0 - members);
         if last.0 == on.0 {
             while viewer.event("fleet_snapshot").await["parts"] != 1 {}
             let message = format!(r#"{{"assetId":"a","ts":{round}}}"#);

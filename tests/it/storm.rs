@@ -17,10 +17,19 @@ async fn wave(addr: &str, count: usize, fleets: usize) -> Vec<Viewer> {
 }
 
 async fn settled(gateway: &Gateway, redis: &RedisServer) {
-    for metric in
-        ["fleetcast_viewers", "fleetcast_rooms", "fleetcast_connections", "fleetcast_redis_subscriptions"]
-    {
-        eventually_within(SETTLED, metric, async || gateway.metric(metric).await == 0.0).await;
+    for metric in [
+        "viewers",
+        "rooms",
+        "sockets_in_no_room",
+        "rooms_in_no_socket",
+        "memberships",
+        "watched_fleets",
+        "connections",
+        "http_connections",
+        "redis_subscriptions",
+    ] {
+        let name = format!("fleetcast_{metric}");
+        eventually_within(SETTLED, metric, async || gateway.metric(&name).await == 0.0).await;
     }
     eventually_within(SETTLED, "no channel is left", async || {
         redis.command::<Vec<String>>(&["PUBSUB", "CHANNELS", "updates:*"]).await.is_empty()
@@ -48,6 +57,8 @@ async fn five_waves_of_a_thousand_leave_nothing_behind() {
         let viewers = wave(gateway.addr(), 1000, 100).await;
         assert_eq!(gateway.metric("fleetcast_viewers").await, 1000.0);
         assert_eq!(gateway.metric("fleetcast_rooms").await, 100.0);
+        assert_eq!(gateway.metric("fleetcast_memberships").await, 1000.0);
+        assert_eq!(gateway.metric("fleetcast_watched_fleets").await, 100.0);
         redis.command::<i64>(&["PUBLISH", "updates:fleet-1", "hello"]).await;
         for (index, mut viewer) in viewers.into_iter().enumerate() {
             if index % 2 == 0 {
