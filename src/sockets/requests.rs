@@ -49,6 +49,8 @@ pub(super) fn take(connected: &Arc<Connected>, request: Request) -> Option<Turn>
     let mut waiting = connected.requests.waiting();
     if waiting.requests.len() >= WAITING_MAX {
         drop(waiting);
+        // Of a client that goes on regardless, not every refusal reaches it: it gets as many as socketioxide
+        // holds for it.
         let message = format!("more than {WAITING_MAX} requests wait for an answer");
         answer(connected, request.ack, Err(Refusal { code: "too_many", message }));
         return None;

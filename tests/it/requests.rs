@@ -88,10 +88,10 @@ async fn what_waits_is_bounded_and_nothing_outlives_its_viewer() {
     let mut viewer = Viewer::connect(gateway.addr(), "").await;
     // Nothing can be confirmed, so the first request waits, and all others behind it.
     redis.pause();
-    for number in 0..300 {
+    for number in 0..200 {
         viewer.send(&format!("42{number}[\"fleet_subscribe\",{{\"fleet\":\"f{number}\"}}]")).await;
     }
-    let refused = answers(&mut viewer, 300 - 128 - 1).await;
+    let refused = answers(&mut viewer, 200 - 128 - 1).await;
     assert!(refused.keys().all(|number| *number >= 129), "{refused:?}");
     for answer in refused.values() {
         assert_eq!(answer["error"]["code"], "too_many", "{answer}");
