@@ -9,14 +9,13 @@ use futures_util::{
     StreamExt,
     stream::{BoxStream, SelectAll},
 };
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Delivery, Member,
     bus::{Event, Events, Message},
-    member::{Inner, Outcome},
-    requests::Ended,
+    member::Inner,
     wire::{
         Address, Answer, Argument, Flags, Incoming, Request, RequestFrame, ResponseFrame, Selection, Target,
     },
@@ -79,12 +78,9 @@ impl Service {
     }
 
     async fn step(&mut self) {
-        let deadline = self.member.0.pending().deadline();
         tokio::select! {
             event = self.events.next() => self.event(event),
             Some(ack) = self.acks.next() => self.acknowledge(ack),
-            () = at(deadline) => self.expire(),
-            () = self.member.0.asked.notified() => {}
         }
     }
 
@@ -96,16 +92,8 @@ impl Service {
             }
             Event::Lost => {
                 self.member.0.metrics.adapter_up.set(0);
-                for ended in self.member.0.pending().end_all() {
-                    ended.tag.send(Outcome::Lost).ok();
-                }
+                drop(self.member.0.pending().end_all());
             }
-        }
-    }
-
-    fn expire(&self) {
-        for Ended { tag, answers, missing } in self.member.0.pending().expire(Instant::now().into_std()) {
-            tag.send(Outcome::Ended(Ended { tag: (), answers, missing })).ok();
         }
     }
 
@@ -278,13 +266,6 @@ impl Service {
             Ok(ResponseFrame { request_id, answer }) => self.member.answered(&request_id, answer),
             Err(error) => self.malformed("response", &error),
         }
-    }
-}
-
-async fn at(deadline: Option<std::time::Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
-        None => std::future::pending().await,
     }
 }
 

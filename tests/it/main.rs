@@ -12,6 +12,8 @@ mod support;
 mod admin;
 /// Options, exit codes, help.
 mod cli;
+/// A member of a cluster with real Node replicas.
+mod cluster;
 /// Updates of watched fleets through Redis, in churn and outages.
 mod feed;
 /// The harness itself does what its users rely on.
