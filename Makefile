@@ -51,9 +51,17 @@ lint: ## Formatting, clippy, and what else is installed: shellcheck, hadolint, c
 fmt: ## Format the Rust code
 	$(CARGO) fmt
 
+.PHONY: bless
+bless: ## Write anew what is made from the code: the lists in docs/OPERATIONS.md
+	FLEETCAST_BLESS=1 $(CARGO) test --locked --lib reference
+
+# `make bench SCENARIO=fanout PEERS=fleetcast,raw` measures a part of it, QUICK=1 takes a short look.
 .PHONY: bench
 bench: ## Measure; results and how they were taken are in docs/BENCHMARKS.md
-	$(CARGO) bench --locked
+	scripts/npm-ci benches/peers/node
+	$(CARGO) bench --locked --bench gateway -- $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(PEERS),--peers $(PEERS)) \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick) $(if $(PUBLISH),--publish)
+	$(if $(SCENARIO)$(PEERS)$(QUICK),,$(CARGO) bench --locked --bench ingest --bench region)
 
 .PHONY: setup
 setup: ## Install what building and testing need and this machine lacks

@@ -9,12 +9,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{AuthKind, Config},
-    dispatch::DispatchOptions,
+    dispatch::{Audience, DispatchOptions},
     gateway::{Gateway, GatewayOptions},
     http::{self, Admin},
     observe::{MemoryClasses, Metrics, Readiness, RuntimeLag},
     shutdown::Signals,
     sockets::SocketOptions,
+    store::Store,
     transport::{CloseReason, Engine, EngineOptions, Listener},
     upstream::Upstream,
 };
@@ -48,15 +49,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let (stop_sources, stop) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
-    let upstream = Upstream::build(&config, &metrics)?;
+    let upstream = Upstream::build(&config, &metrics, &readiness)?;
     let options = gateway_options(&config, upstream.relays_only());
     let gateway = Gateway::start(options, upstream.feed.clone(), &upstream.loader(), &metrics, &tasks, &stop);
-    upstream.start(gateway.dispatcher.clone(), &readiness, &tasks, &stop_sources, &stop);
+    let store = upstream.store.clone();
+    upstream.start(gateway.dispatcher.clone(), &metrics, &readiness, &tasks, &stop_sources, &stop);
 
     let parts = Admin {
         metrics,
         readiness,
-        memory: memory_classes(&gateway.engine),
+        memory: memory_classes(&gateway.engine, &gateway.audience, store.as_ref()),
         connections: connections(&gateway.engine),
     };
     tasks.spawn(http::serve(admin, parts.router(), stop.clone()));
@@ -100,6 +102,7 @@ fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
             connections_max: edge.max_connections as usize,
             connects_per_second: edge.connect_rate.per_second,
             origins: edge.origins(),
+            trusted_proxies: edge.trusted_proxies.clone(),
             ..EngineOptions::default()
         },
         dispatch: DispatchOptions {
@@ -117,6 +120,7 @@ fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
 
 /// Closes all transports in even waves, so that stock clients come back elsewhere, and not all at once.
 async fn drain(engine: &Engine, grace: Duration) {
+    engine.begin_drain();
     let sessions = engine.sessions();
     let waves = (grace.as_secs_f64() * WAVES_SHARE / WAVE.as_secs_f64()).floor().max(1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and small")]
@@ -134,8 +138,15 @@ async fn drain(engine: &Engine, grace: Duration) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-fn memory_classes(engine: &Engine) -> MemoryClasses {
+fn memory_classes(engine: &Engine, audience: &Arc<Audience>, store: Option<&Store>) -> MemoryClasses {
     let classes = MemoryClasses::default();
+    if let Some(Store::Memory(store)) = store {
+        let (states, tracks) = (store.clone(), store.clone());
+        classes.register("state", move || states.bytes().0 as u64);
+        classes.register("tracks", move || tracks.bytes().1 as u64);
+    }
+    let rooms = audience.clone();
+    classes.register("rooms", move || rooms.bytes() as u64);
     let (connections, queues) = (engine.clone(), engine.clone());
     classes.register("connections", move || connections.memory().0 as u64);
     classes.register("queues", move || queues.memory().1 as u64);

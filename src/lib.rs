@@ -23,6 +23,7 @@ pub mod fleet;
 pub mod gateway;
 pub mod http;
 pub mod observe;
+pub mod pipeline;
 pub mod region;
 pub mod shutdown;
 pub mod sockets;

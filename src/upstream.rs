@@ -8,12 +8,14 @@ use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{Config, SourceKind},
+    config::{Config, SourceKind, StoreKind},
     dispatch::{Dispatcher, Loader},
     feed::{Channels, Feed, FeedEvent, RedisFeed, Settings},
+    fleet::{Epoch, FleetBatch},
     observe::{Condition, Metrics, Readiness},
-    source::demo::Demo,
-    store::{MemoryStore, Store, TrackRule},
+    pipeline::Pipeline,
+    source::{self, demo::Demo, kafka::Kafka},
+    store::{MemoryStore, RedisStore, Store, TrackRule},
 };
 
 /// What is upstream of dispatch, built and not started.
@@ -26,26 +28,55 @@ pub(crate) struct Upstream {
 
 #[derive(Debug)]
 enum Source {
-    Demo(Box<Demo>, MemoryStore),
-    Feed(Box<RedisFeed>, mpsc::Receiver<Vec<FeedEvent>>),
+    /// The legacy ingestion publishes; there is no store.
+    Relay(Followed),
+    /// This process ingests into its own memory.
+    Memory(source::Source, MemoryStore),
+    /// This process ingests into Redis, and follows what all replicas ingest.
+    Redis(source::Source, RedisStore, Followed),
 }
 
+/// A feed and what it brings.
+type Followed = (Box<RedisFeed>, mpsc::Receiver<Vec<FeedEvent>>);
+
+/// Updates between the memory store and dispatch.
+const FRESH_MAX: usize = 64;
+
 impl Upstream {
-    pub(crate) fn build(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
-        match config.source {
-            SourceKind::Demo => {
+    pub(crate) fn build(
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        readiness: &Readiness,
+    ) -> anyhow::Result<Self> {
+        let ingestion = || -> anyhow::Result<source::Source> {
+            let Some(settings) = config.kafka.clone() else {
                 let demo = Demo::new(&config.demo).context("cannot simulate")?;
-                let store = MemoryStore::new(TrackRule::default());
-                let source = Source::Demo(Box::new(demo), store.clone());
-                Ok(Self { feed: Feed::Memory, store: Some(Store::Memory(store)), source })
-            }
-            SourceKind::Redis | SourceKind::Kafka => {
-                let redis = config.redis.as_ref().context("no Redis is configured")?;
-                let channels = Channels::Legacy { fields: config.fields.clone(), skew_max: config.skew_max };
-                let (feed, task, bursts) = Feed::redis(redis.clone(), channels, Settings::default(), metrics);
-                Ok(Self { feed, store: None, source: Source::Feed(Box::new(task), bursts) })
-            }
+                return Ok(source::Source::Demo(Box::new(demo)));
+            };
+            let condition = readiness.condition("kafka");
+            Ok(source::Source::Kafka(Box::new(Kafka::new(settings, metrics.clone(), condition))))
+        };
+        let follow = |channels| -> anyhow::Result<(Feed, Followed)> {
+            let redis = config.redis.as_ref().context("no Redis is configured")?;
+            let (feed, task, bursts) = Feed::redis(redis.clone(), channels, Settings::default(), metrics);
+            Ok((feed, (Box::new(task), bursts)))
+        };
+        if config.source == SourceKind::Redis {
+            let (fields, skew_max) = (config.records.fields.clone(), config.records.max_skew);
+            let (feed, followed) = follow(Channels::Legacy { fields, skew_max })?;
+            return Ok(Self { feed, store: None, source: Source::Relay(followed) });
         }
+        if config.store == StoreKind::Memory {
+            let store = MemoryStore::new(TrackRule::default());
+            let source = Source::Memory(ingestion()?, store.clone());
+            return Ok(Self { feed: Feed::Memory, store: Some(Store::Memory(store)), source });
+        }
+        let redis = config.redis.as_ref().context("no Redis is configured")?;
+        let prefix = &config.redis_prefix;
+        let store = RedisStore::new(redis.clone(), prefix, config.legacy_publish, TrackRule::default());
+        let (feed, followed) = follow(Channels::Sequenced { prefix: prefix.clone() })?;
+        let source = Source::Redis(ingestion()?, store.clone(), followed);
+        Ok(Self { feed, store: Some(Store::Redis(store)), source })
     }
 
     /// Whether dispatch has no store to ask.
@@ -71,32 +102,43 @@ impl Upstream {
     pub(crate) fn start(
         self,
         dispatcher: Dispatcher,
+        metrics: &Arc<Metrics>,
         readiness: &Readiness,
         tasks: &TaskTracker,
         stop_sources: &CancellationToken,
         stop: &CancellationToken,
     ) {
+        let ingest = |source, writer, fresh| {
+            let condition = readiness.condition("store");
+            let pipeline = Pipeline::new(source, writer, fresh, metrics.clone(), condition);
+            tasks.spawn(pipeline.run(stop_sources.clone()));
+        };
+        let follow = |(task, bursts): Followed, dispatcher| {
+            let condition = readiness.condition("redis");
+            condition.set_unready("not connected yet");
+            tasks.spawn(task.run(stop.clone()));
+            tasks.spawn(follow(bursts, dispatcher, condition));
+        };
         match self.source {
-            Source::Demo(demo, store) => {
-                tasks.spawn(simulate(*demo, store, dispatcher, stop_sources.clone()));
+            Source::Relay(followed) => follow(followed, dispatcher),
+            Source::Memory(source, store) => {
+                let (fresh, applied) = mpsc::channel(FRESH_MAX);
+                let epoch = store.epoch();
+                ingest(source, Store::Memory(store).writer(), Some(fresh));
+                tasks.spawn(relay(applied, epoch, dispatcher));
             }
-            Source::Feed(task, bursts) => {
-                let condition = readiness.condition("redis");
-                condition.set_unready("not connected yet");
-                tasks.spawn(task.run(stop.clone()));
-                tasks.spawn(follow(bursts, dispatcher, condition));
+            Source::Redis(source, store, followed) => {
+                ingest(source, Store::Redis(store).writer(), None);
+                follow(followed, dispatcher);
             }
         }
     }
 }
 
-async fn simulate(mut demo: Demo, store: MemoryStore, dispatcher: Dispatcher, stop: CancellationToken) {
-    while let Some(records) = stop.run_until_cancelled(demo.next_batch()).await {
-        let applied = store.apply(records, crate::transport::epoch_ms());
-        let epoch = store.epoch();
-        for batch in applied.fresh {
-            dispatcher.dispatch(batch, Some(epoch)).await;
-        }
+/// Hands what the memory store applied to dispatch.
+async fn relay(mut applied: mpsc::Receiver<FleetBatch>, epoch: Epoch, dispatcher: Dispatcher) {
+    while let Some(batch) = applied.recv().await {
+        dispatcher.dispatch(batch, Some(epoch)).await;
     }
 }
 

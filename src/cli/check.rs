@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use tokio::time::timeout;
 
 use super::{FAILED, complain, say};
-use crate::{config::Config, store::Redis};
+use crate::{config::Config, source::kafka, store::Redis};
 
 /// An answer that takes longer would be no good to a running gateway either.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -24,8 +24,8 @@ pub(super) fn run(config: &Config) -> ExitCode {
     };
     say(&format_args!(
         "ok      configuration: source {}, store {}, public {}, admin {}",
-        name(config.source),
-        name(config.store),
+        name(&config.source),
+        name(&config.store),
         config.shared.ports.listen,
         config.shared.ports.admin_listen
     ));
@@ -33,11 +33,14 @@ pub(super) fn run(config: &Config) -> ExitCode {
     if let Some(redis) = &config.redis {
         healthy &= report(&format!("redis {redis}"), &runtime.block_on(ping(redis)));
     }
+    if let Some(kafka) = &config.kafka {
+        healthy &= ask_for_topics(kafka);
+    }
     ExitCode::from(if healthy { 0 } else { FAILED })
 }
 
 /// As it is written on the command line.
-fn name(kind: impl ValueEnum) -> String {
+fn name(kind: &impl ValueEnum) -> String {
     kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
@@ -47,6 +50,21 @@ fn report(what: &str, outcome: &Result<String, String>) -> bool {
         Err(reason) => say(&format_args!("failed  {what}: {reason}")),
     }
     outcome.is_ok()
+}
+
+fn ask_for_topics(kafka: &kafka::Settings) -> bool {
+    let cluster = format!("kafka {}", kafka.brokers());
+    match kafka.ask_for_topics(ANSWER_MAX) {
+        Err(error) => report(&cluster, &Err(error.to_string())),
+        Ok(answer) => {
+            let mut healthy = report(&cluster, &Ok(format!("{} brokers", answer.brokers)));
+            for (topic, partitions) in answer.topics {
+                let partitions = partitions.map(|count| format!("{count} partitions"));
+                healthy &= report(&format!("topic {topic}"), &partitions);
+            }
+            healthy
+        }
+    }
 }
 
 async fn ping(redis: &Redis) -> Result<String, String> {

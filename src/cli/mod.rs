@@ -2,6 +2,8 @@
 //! Builds no parts; that is `app`'s work.
 
 mod check;
+#[cfg(test)]
+mod reference_tests;
 mod refusal;
 mod run;
 mod version;

@@ -96,6 +96,7 @@ impl RedisBus {
         let gauges = Gauges {
             subscriptions: metrics.adapter_subscriptions.clone(),
             lost: metrics.adapter_connections_lost.clone(),
+            round_trip: metrics.redis_round_trip.clone(),
         };
         let settings = Settings { patterns, ..Settings::default() };
         let subscriber = Subscriber::new(redis.clone(), settings, gauges);

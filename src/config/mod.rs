@@ -12,7 +12,11 @@ pub use options::{
 
 use std::time::Duration;
 
-use crate::{fleet::FieldMap, source::demo, store::Redis};
+use crate::{
+    fleet::FieldMap,
+    source::{RecordOptions, demo, kafka},
+    store::Redis,
+};
 
 /// What the gateway runs with.
 #[derive(Debug, Clone)]
@@ -27,10 +31,12 @@ pub struct Config {
     pub redis_prefix: String,
     /// Who may connect.
     pub auth: AuthKind,
-    /// Where messages keep what is looked for.
-    pub fields: FieldMap,
-    /// How far ahead of the clock a message's time may be.
-    pub skew_max: Duration,
+    /// How messages are read.
+    pub records: RecordOptions,
+    /// The consumer, for the source kafka.
+    pub kafka: Option<kafka::Settings>,
+    /// Whether the Redis store also publishes on the legacy channels.
+    pub legacy_publish: bool,
     /// The size of the simulation.
     pub demo: demo::Options,
     /// What `serve` and `demo` have in common.
@@ -57,6 +63,8 @@ impl Config {
         let Some(source) = run.source.source else {
             return bad("FLEETCAST_SOURCE (--source) is required: demo, redis or kafka");
         };
+        let kafka = (source == SourceKind::Kafka).then(|| kafka::Settings::new(&run.kafka, &run.records));
+        let kafka = kafka.transpose().map_err(|error| BadConfig(error.to_string()))?;
         let redis = run.redis.address()?;
         let store = run.source.store.unwrap_or(match redis {
             Some(_) => StoreKind::Redis,
@@ -80,8 +88,9 @@ impl Config {
             redis,
             redis_prefix: run.redis.redis_prefix,
             auth,
-            fields: run.source.fields,
-            skew_max: run.source.max_skew,
+            records: run.records,
+            kafka,
+            legacy_publish: run.source.legacy_publish,
             demo: run.demo,
             shared: run.shared,
             unknown_variables: environment.unknown_variables(),
@@ -101,8 +110,9 @@ impl Config {
             redis: None,
             redis_prefix: String::new(),
             auth: AuthKind::None,
-            fields: FieldMap::default(),
-            skew_max: Duration::from_secs(300),
+            records: RecordOptions { fields: FieldMap::default(), max_skew: Duration::from_secs(300) },
+            kafka: None,
+            legacy_publish: false,
             demo: run.demo,
             shared: run.shared,
             unknown_variables: environment.unknown_variables(),

@@ -7,10 +7,9 @@ use clap::{Args, ValueEnum};
 use super::{BadConfig, bad};
 use crate::{
     dispatch::Payload,
-    fleet::FieldMap,
     observe::logging::LogOptions,
     region::ShapeLimits,
-    source::demo,
+    source::{RecordOptions, demo, kafka},
     store::Redis,
     transport,
     values::{InvalidValue, Network, Rate, Secret, duration, positive_duration},
@@ -21,6 +20,10 @@ use crate::{
 pub struct ServeRun {
     #[command(flatten)]
     pub(super) source: SourceOptions,
+    #[command(flatten)]
+    pub(super) records: RecordOptions,
+    #[command(flatten)]
+    pub(super) kafka: kafka::Options,
     #[command(flatten, next_help_heading = "Simulation (source demo)")]
     pub(super) demo: demo::Options,
     #[command(flatten)]
@@ -118,18 +121,10 @@ pub(super) struct SourceOptions {
     /// Where the newest state lives [default: redis when there is a Redis URL, else memory].
     #[arg(long, env = "FLEETCAST_STORE")]
     pub(super) store: Option<StoreKind>,
-    /// Where a message keeps its asset, fleet, time and position, as JSON Pointers
-    #[arg(
-        long,
-        env = "FLEETCAST_FIELDS",
-        value_name = "NAME=POINTER,…",
-        default_value = "asset=/assetId,fleet=/fleetId,ts=/ts,lat=/lat,lon=/lon"
-    )]
-    pub(super) fields: FieldMap,
-    /// How far ahead of the clock a message's time may be
-    #[arg(long, env = "FLEETCAST_MAX_SKEW", value_name = "DURATION", default_value = "5m",
-          value_parser = duration)]
-    pub(super) max_skew: Duration,
+    /// Whether the Redis store also publishes each message on `updates:<fleet>`, for Node gateways beside us.
+    #[arg(long, env = "FLEETCAST_LEGACY_PUBLISH", value_name = "BOOL", default_value_t = true,
+          action = clap::ArgAction::Set)]
+    pub(super) legacy_publish: bool,
 }
 
 /// Redis.

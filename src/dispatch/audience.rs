@@ -102,6 +102,21 @@ impl Audience {
         self.read().rooms.contains_key(room)
     }
 
+    /// About how many bytes the tables hold, for the accounts of memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let tables = self.read();
+        let entries = tables.viewers.values().map(|entry| entry.rooms.capacity() * size_of::<Arc<str>>());
+        let rooms = tables.rooms.iter().map(|(name, members)| {
+            // Two counters stand before the name.
+            name.len() + 2 * size_of::<usize>() + members.capacity() * (size_of::<ViewerId>() + 1)
+        });
+        tables.viewers.capacity() * (size_of::<(ViewerId, Entry)>() + 1)
+            + tables.rooms.capacity() * (size_of::<(Arc<str>, HashSet<ViewerId>)>() + 1)
+            + entries.sum::<usize>()
+            + rooms.sum::<usize>()
+    }
+
     fn note(&self, tables: &Tables) {
         self.metrics.viewers.set(i64::try_from(tables.viewers.len()).unwrap_or(i64::MAX));
         self.metrics.rooms.set(i64::try_from(tables.rooms.len()).unwrap_or(i64::MAX));

@@ -29,6 +29,8 @@ pub(super) struct Burst {
     pub(super) frames: Bytes,
     pub(super) updates: usize,
     number: u64,
+    /// Numbers of the first and the last update; the first only if the store counts.
+    first: Option<u64>,
     seq: u64,
 }
 
@@ -50,8 +52,13 @@ pub(super) struct Fleet {
     complete: bool,
     /// Whether `epoch` and the numbers are the store's.
     numbered: bool,
+    /// Number of the last update that was fanned out. The state may be ahead of it: a store knows of
+    /// updates that are still on their way to here.
+    streamed: Option<u64>,
     /// Whether the store has been asked for the state.
     pub(super) loading: bool,
+    /// Something was missed while the store was being asked: its answer may predate it.
+    pub(super) reload: bool,
     members: Slab<Member>,
     by_viewer: HashMap<ViewerId, usize>,
     burst: u64,
@@ -67,7 +74,9 @@ impl Fleet {
             state: FleetState::default(),
             complete: options.relay_only,
             numbered: false,
+            streamed: None,
             loading: false,
+            reload: false,
             members: Slab::new(),
             by_viewer: HashMap::new(),
             burst: 0,
@@ -191,10 +200,11 @@ impl Fleet {
                 self.state.apply(update);
             }),
             Some(first) => {
-                let known = self.state.seq();
-                let seen = usize::try_from((known + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+                let streamed = self.streamed.unwrap_or_else(|| first.saturating_sub(1));
+                let seen = usize::try_from((streamed + 1).saturating_sub(first)).unwrap_or(usize::MAX);
                 updates = updates.get(seen..).unwrap_or_default();
-                gap |= first > known + 1;
+                gap |= first > streamed + 1;
+                self.streamed = Some(streamed.max(first + batch.updates.len() as u64 - 1));
                 for (seq, update) in (first + seen as u64..).zip(updates) {
                     self.state.apply_numbered(update, seq);
                 }
@@ -208,14 +218,15 @@ impl Fleet {
             frames: encode::burst(self.payload, updates),
             updates: updates.len(),
             number: self.burst,
-            seq: self.state.seq(),
+            first: batch.first_seq.map(|first| first + (batch.updates.len() - updates.len()) as u64),
+            seq: self.streamed.unwrap_or_else(|| self.state.seq()),
         };
         (Some(burst), gap)
     }
 
     /// A new life of the fleet's counter.
     fn begin(&mut self, epoch: Epoch, seq: u64) {
-        (self.epoch, self.numbered, self.complete) = (epoch, true, false);
+        (self.epoch, self.numbered, self.complete, self.streamed) = (epoch, true, false, None);
         self.state = FleetState::starting_after(seq);
         for (_, member) in &mut self.members {
             member.seq = seq;
@@ -226,7 +237,22 @@ impl Fleet {
     pub(super) fn fan_out(&mut self, burst: &Burst, slots: std::ops::Range<usize>, work: &mut Work) {
         for key in slots {
             let Some(member) = self.members.get_mut(key) else { continue };
+            if matches!(member.stage, Stage::Behind) {
+                work.conflated += burst.updates as u64;
+            }
             if !member.follows_each() || member.burst >= burst.number {
+                continue;
+            }
+            if let Some(first) = burst.first
+                && member.seq >= first
+            {
+                // Its snapshot had all of this burst, or a part.
+                if member.seq >= burst.seq {
+                    member.burst = burst.number;
+                } else {
+                    member.stage = Stage::Behind;
+                    work.lagging += 1;
+                }
                 continue;
             }
             match member.viewer.session.send(&burst.frames) {
@@ -257,12 +283,16 @@ impl Fleet {
         // Members are complete up to `before`, less what is news to this replica now.
         let mut behind = before;
         for asset in snapshot.assets {
-            if !self.state.get(asset.id.as_str()).is_some_and(|known| known.seq >= asset.seq) {
+            if self.state.get(asset.id.as_str()).is_none_or(|known| known.seq < asset.seq) {
                 behind = behind.min(asset.seq.saturating_sub(1));
             }
             self.state.load(asset);
         }
         self.state.advance_to(snapshot.seq);
+        if missed {
+            // Everybody gets what is missing up to here from the state.
+            self.streamed = Some(self.streamed.map_or(snapshot.seq, |streamed| streamed.max(snapshot.seq)));
+        }
         self.complete = true;
         self.loading = false;
         let keys: Vec<usize> = self.members.iter().map(|(key, _)| key).collect();

@@ -24,6 +24,8 @@ use crate::{
 
 /// How many members are served before others get their turn.
 const CHUNK: usize = 64;
+/// How long to wait before a store that did not answer is asked again.
+const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 /// How often waiting members are looked at.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -39,6 +41,7 @@ pub(super) enum Control {
     Join { fleet: FleetId, viewer: Arc<Viewer>, mode: Mode, reply: oneshot::Sender<Joined> },
     Open { fleet: FleetId, viewer: ViewerId },
     Leave { fleet: FleetId, viewer: ViewerId },
+    Reload { fleet: FleetId },
     Loaded { fleet: FleetId, snapshot: Option<Snapshot>, missed: bool },
 }
 
@@ -114,6 +117,7 @@ impl Shard {
                 self.tick_fleet(&fleet);
                 self.note(&fleet);
             }
+            Control::Reload { fleet } => self.load(&fleet, true),
             Control::Leave { fleet, viewer } => {
                 if let Some(entry) = self.fleets.get_mut(&fleet) {
                     entry.leave(viewer);
@@ -126,9 +130,20 @@ impl Shard {
             Control::Loaded { fleet, snapshot, missed } => {
                 if let Some(entry) = self.fleets.get_mut(&fleet) {
                     let mut work = Work::default();
+                    let again = std::mem::take(&mut entry.reload);
                     match snapshot {
-                        Some(snapshot) => entry.load(snapshot, missed, &mut work),
-                        None => entry.load_failed(),
+                        Some(snapshot) => {
+                            entry.load(snapshot, missed, &mut work);
+                            if again {
+                                self.load(&fleet, true);
+                            }
+                        }
+                        None => {
+                            entry.load_failed();
+                            if missed || again {
+                                self.load_later(fleet.clone());
+                            }
+                        }
                     }
                     self.count(work);
                 }
@@ -196,6 +211,7 @@ impl Shard {
         }
         let Some(entry) = self.fleets.get_mut(fleet) else { return };
         if std::mem::replace(&mut entry.loading, true) {
+            entry.reload |= missed;
             return;
         }
         let (loader, controls, fleet) = (self.loader.clone(), self.controls.clone(), fleet.clone());
@@ -203,6 +219,17 @@ impl Shard {
             let snapshot = loader(fleet.clone()).await;
             if let Some(controls) = controls.upgrade() {
                 controls.send(Control::Loaded { fleet, snapshot, missed }).await.ok();
+            }
+        });
+    }
+
+    /// What was missed is not forgotten because the store did not answer.
+    fn load_later(&self, fleet: FleetId) {
+        let controls = self.controls.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(RELOAD_PAUSE).await;
+            if let Some(controls) = controls.upgrade() {
+                controls.send(Control::Reload { fleet }).await.ok();
             }
         });
     }

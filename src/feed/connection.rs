@@ -61,6 +61,8 @@ pub(super) enum Input {
     Done(Command<Channel>, Refused),
     /// The connection is of no use any more.
     Ended(String),
+    /// A probe was answered after this time.
+    Answered(Duration),
     /// Time or interest moved on: look what is due.
     Look,
 }
@@ -140,10 +142,10 @@ impl Connection {
             // A refused PING (an access rule) is a sign of life as well.
             Answer::Pong(outcome) => match outcome.err().filter(is_fatal) {
                 Some(error) => Input::Ended(error.to_string()),
-                None => {
-                    self.ping_sent = None;
-                    Input::Look
-                }
+                None => match self.ping_sent.take() {
+                    Some(sent) => Input::Answered(self.heard - sent),
+                    None => Input::Look,
+                },
             },
             Answer::Done(command, Ok(refused)) => {
                 self.commands -= 1;

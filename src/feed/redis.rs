@@ -95,6 +95,7 @@ impl Feed {
         let gauges = subscriber::Gauges {
             subscriptions: metrics.redis_subscriptions.clone(),
             lost: metrics.feed_connections_lost.clone(),
+            round_trip: metrics.redis_round_trip.clone(),
         };
         let subscriber = Subscriber::new(redis, settings.connection, gauges);
         let watches =

@@ -49,7 +49,7 @@ use super::{
     interest::{Change, Command},
     subscriptions::{Channel, Shared, Subscriptions},
 };
-use crate::{backoff::Backoff, store::Redis};
+use crate::{backoff::Backoff, observe::Seconds, store::Redis};
 
 /// Times and fixed subscriptions of one connection.
 #[derive(Debug, Clone)]
@@ -94,6 +94,8 @@ pub struct Gauges {
     pub subscriptions: Gauge,
     /// Connections that were lost.
     pub lost: Counter,
+    /// How long probes take to be answered.
+    pub round_trip: Seconds,
 }
 
 /// What [`Subscriber::next`] has to tell.
@@ -212,6 +214,7 @@ impl Subscriber {
             Input::Messages(messages) => self.events.push_back(Event::Messages(messages)),
             Input::Done(command, refused) => self.done(command, &refused),
             Input::Ended(why) => self.lost(&why),
+            Input::Answered(time) => self.gauges.round_trip.observe(time.as_secs_f64()),
             Input::Look => {}
         }
     }

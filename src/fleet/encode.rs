@@ -23,8 +23,8 @@ pub fn asset(fleet: &FleetId, state: &AssetState) -> Bytes {
     put_display(&mut out, r#","ts":"#, &state.ts_ms);
     // Anything else would not be JSON.
     if let Some(position) = state.position.filter(|position| position.is_valid()) {
-        put_display(&mut out, r#","lat":"#, &position.lat);
-        put_display(&mut out, r#","lon":"#, &position.lon);
+        put_number(&mut out, r#","lat":"#, position.lat);
+        put_number(&mut out, r#","lon":"#, position.lon);
     }
     out.extend_from_slice(br#","data":"#);
     out.extend_from_slice(if state.data.is_empty() { b"{}" } else { &state.data });
@@ -129,6 +129,13 @@ fn put_identity(out: &mut Vec<u8>, fleet: &FleetId, asset: &AssetId) {
     put_string(out, asset.as_str());
     out.extend_from_slice(br#","fleet":"#);
     put_string(out, fleet.as_str());
+}
+
+/// The shortest text that reads back as the same number.
+fn put_number(out: &mut Vec<u8>, name: &str, value: f64) {
+    out.extend_from_slice(name.as_bytes());
+    let written = serde_json::to_writer(&mut *out, &value);
+    debug_assert!(written.is_ok(), "writing numbers to memory can not fail");
 }
 
 fn put_display(out: &mut Vec<u8>, name: &str, value: &dyn std::fmt::Display) {

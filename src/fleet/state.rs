@@ -74,6 +74,14 @@ impl AssetState {
         })
     }
 
+    fn bytes(&self) -> usize {
+        // A complete message is its own state: then both are the same bytes.
+        let is_shared = self.data.as_ptr() == self.raw.as_ptr();
+        let text = self.data.len() + if is_shared { 0 } else { self.raw.len() };
+        // Two counters stand before what an `Arc` holds.
+        size_of::<Self>() + 2 * size_of::<usize>() + self.id.as_str().len() + text
+    }
+
     fn origins_with(
         &self,
         update: &Update,
@@ -143,6 +151,15 @@ impl FleetState {
         self.assets.is_empty()
     }
 
+    /// About how many bytes this state holds, for the accounts of memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        // Maps hold spare places; a tree node is seldom full.
+        let tables = self.assets.capacity() * (size_of::<AssetId>() + size_of::<usize>() + 1)
+            + self.order.len() * (size_of::<u64>() + size_of::<AssetId>()) * 3 / 2;
+        tables + self.assets.values().map(|asset| asset.bytes()).sum::<usize>()
+    }
+
     /// The state of one asset.
     #[must_use]
     pub fn get(&self, asset: &str) -> Option<&Arc<AssetState>> {
@@ -172,7 +189,9 @@ impl FleetState {
     /// Applies a message that another replica numbered `seq`; the caller has checked for gaps.
     pub fn apply_numbered(&mut self, update: &Update, seq: u64) {
         self.seq = self.seq.max(seq);
-        if let Some(asset) = &update.asset {
+        if let Some(asset) = &update.asset
+            && self.assets.get(asset).is_none_or(|known| known.seq < seq)
+        {
             self.put(asset, update, seq);
         }
     }

@@ -2,6 +2,7 @@
 //! Invariant: no label whose values grow with time, assets or connections.
 
 use prometheus_client::{
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
@@ -23,6 +24,11 @@ macro_rules! metrics {
         }
 
         impl Metrics {
+            /// Name, without the prefix, and help of every metric of the parts.
+            pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+                [$(($name, concat!($($help),+))),*].into_iter()
+            }
+
             /// Registers every metric under the prefix `fleetcast`.
             pub fn register(&self, registry: &mut Registry) {
                 let registry = registry.sub_registry_with_prefix("fleetcast");
@@ -30,6 +36,19 @@ macro_rules! metrics {
             }
         }
     };
+}
+
+/// A partition of a topic that this replica reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PartitionLabels {
+    topic: String,
+    partition: i32,
+}
+
+impl From<(&str, i32)> for PartitionLabels {
+    fn from((topic, partition): (&str, i32)) -> Self {
+        Self { topic: topic.to_owned(), partition }
+    }
 }
 
 /// Everything that `/metrics` shows: the metrics of the parts, the process and its memory.
@@ -61,8 +80,25 @@ metrics! {
     updates_duplicate: Counter as "updates_duplicate",
     /// Records that could not be used and went to the dead-letter topic.
     updates_dead_lettered: Counter as "updates_dead_lettered",
+    /// Batches merged again, since the store had other states of their assets: after a start, or because
+    /// another replica got ahead.
+    store_conflicts: Counter as "store_conflicts",
+    /// States that Redis had lost and that were written again.
+    store_restored: Counter as "store_restored_states",
+    /// From receiving a batch from its source until the store has it.
+    store_apply: Seconds as "store_apply_seconds",
+    /// Records of a partition that are not applied yet.
+    kafka_lag: Family<PartitionLabels, Gauge> as "kafka_lag",
+    /// When a batch was last applied, or nothing was left to apply, in seconds since 1970.
+    kafka_last_progress: Gauge as "kafka_last_progress_timestamp_seconds",
+    /// Changes of the partitions that this replica has.
+    kafka_rebalances: Counter as "kafka_rebalances",
+    /// Consumers that failed or stood still and were replaced.
+    kafka_consumers_replaced: Counter as "kafka_consumers_replaced",
     /// Redis channels of watched fleets that this replica is subscribed to.
     redis_subscriptions: Gauge as "redis_subscriptions",
+    /// From a probe on the pub/sub connection to its answer, once a second.
+    redis_round_trip: Seconds as "redis_round_trip_seconds",
     /// Redis connections of the feed that were lost.
     feed_connections_lost: Counter as "feed_connections_lost",
     /// Times that a fleet had to be read again because updates of it were missed.

@@ -58,6 +58,12 @@ fn number_after(text: &str, label: &str) -> Option<u64> {
 #[derive(Debug)]
 pub(super) struct ProcessCollector;
 
+/// Zero outside a runtime.
+fn alive_tasks() -> u64 {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64)
+}
+
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         let Some(figures) = ProcessFigures::read() else { return Ok(()) };
@@ -66,6 +72,7 @@ impl Collector for ProcessCollector {
             ("process_open_fds", "Open file descriptors.", figures.open_fds),
             ("process_max_fds", "Open file descriptors that there may be.", figures.fds_max),
             ("process_threads", "Threads of this process.", figures.threads),
+            ("runtime_tasks", "Tasks of the runtime that are alive.", alive_tasks()),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

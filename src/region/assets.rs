@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{CellId, Cover, Shape};
+use super::{CellId, Shape};
 use crate::fleet::Position;
 
 /// An asset in an [`AssetIndex`]; small and dense.
@@ -66,9 +66,9 @@ impl AssetIndex {
         self.by_cell.range((first, AssetKey(0))..=(last, AssetKey(u32::MAX))).map(|(_, key)| *key)
     }
 
-    /// The assets in a shape, each once. `cover` is the shape's own.
-    pub fn within(&self, shape: &Shape, cover: &Cover) -> impl Iterator<Item = AssetKey> {
-        cover.cells().iter().flat_map(move |covered| {
+    /// The assets in a shape, each once.
+    pub fn within(&self, shape: &Shape) -> impl Iterator<Item = AssetKey> {
+        shape.cover().cells().iter().flat_map(move |covered| {
             self.in_cell(covered.cell)
                 .filter(move |key| covered.inside || self.position(*key).is_some_and(|at| shape.contains(at)))
         })
@@ -98,7 +98,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(index.len(), model.len());
-            let mut found: Vec<u32> = index.within(&shape, &Cover::of(&shape)).map(|key| key.0).collect();
+            let mut found: Vec<u32> = index.within(&shape).map(|key| key.0).collect();
             found.sort_unstable();
             let expected: Vec<u32> =
                 model.iter().filter(|(_, at)| shape.contains(**at)).map(|(key, _)| *key).collect();

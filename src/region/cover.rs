@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use geo::{Intersects, Line, Rect, coord};
 
 use super::{
-    CellId, Shape,
+    CellId,
     cells::{CellBounds, LEVEL_MAX},
     shape::{Circle, Form, LonLatBox},
 };
@@ -40,8 +40,7 @@ pub struct Cover(Vec<CoverCell>);
 
 impl Cover {
     /// Covers a shape.
-    #[must_use]
-    pub fn of(shape: &Shape) -> Self {
+    pub(super) fn of(form: &Form) -> Self {
         let mut done = Vec::with_capacity(CELLS_MAX);
         let mut open = VecDeque::with_capacity(CELLS_MAX);
         let place = |found: Found, done: &mut Vec<CoverCell>, open: &mut VecDeque<Split>| match found {
@@ -49,10 +48,10 @@ impl Cover {
             Found::Inside(cell) => done.push(CoverCell { cell, inside: true }),
             Found::Partly(split) => open.push_back(split),
         };
-        place(Split::root(shape), &mut done, &mut open);
+        place(Split::root(form), &mut done, &mut open);
         // Bounded: each turn takes one cell out of `open`, and what it puts in is one level finer.
         while let Some(split) = open.pop_front() {
-            let quarters = if split.cell.level() == LEVEL_MAX { None } else { Some(split.quarters(shape)) };
+            let quarters = if split.cell.level() == LEVEL_MAX { None } else { Some(split.quarters(form)) };
             match quarters {
                 Some(quarters) if done.len() + open.len() + count(&quarters) <= CELLS_MAX => {
                     for quarter in quarters {
@@ -90,21 +89,21 @@ enum Found {
 }
 
 impl Split {
-    fn root(shape: &Shape) -> Found {
-        let edges = match &shape.0 {
+    fn root(form: &Form) -> Found {
+        let edges = match form {
             Form::Polygon(polygon) => polygon.edges_over_world(MARGIN_DEGREES),
             Form::Boxes(_) | Form::Circle(_) => Vec::new(),
         };
-        Self::look(shape, CellId::WORLD, &edges)
+        Self::look(form, CellId::WORLD, &edges)
     }
 
-    fn quarters(&self, shape: &Shape) -> [Found; 4] {
-        self.cell.children().map(|cell| Self::look(shape, cell, &self.edges))
+    fn quarters(&self, form: &Form) -> [Found; 4] {
+        self.cell.children().map(|cell| Self::look(form, cell, &self.edges))
     }
 
-    fn look(shape: &Shape, cell: CellId, edges: &[Line]) -> Found {
+    fn look(form: &Form, cell: CellId, edges: &[Line]) -> Found {
         let bounds = cell.bounds();
-        let relation = match &shape.0 {
+        let relation = match form {
             Form::Boxes(boxes) => boxes.iter().map(|area| box_and_cell(area, bounds)).max(),
             Form::Circle(circle) => Some(circle_and_cell(*circle, bounds)),
             Form::Polygon(_) => {
@@ -121,23 +120,23 @@ impl Split {
                     lat: f64::midpoint(bounds.south, bounds.north),
                     lon: f64::midpoint(bounds.west, bounds.east),
                 };
-                Some(if shape.contains(centre) { Relation::Inside } else { Relation::Outside })
+                Some(if form.contains(centre) { Relation::Inside } else { Relation::Outside })
             }
         };
         match relation {
             Some(Relation::Inside) => Found::Inside(cell),
             Some(Relation::Partly) => Found::Partly(Self { cell, edges: Vec::new() }),
-            _ if holds_pole_of(shape, cell) => Found::Partly(Self { cell, edges: Vec::new() }),
+            _ if holds_pole_of(form, cell) => Found::Partly(Self { cell, edges: Vec::new() }),
             _ => Found::Outside,
         }
     }
 }
 
 /// A position at a pole is in the pole's one cell at longitude 0, wherever the shape reaches the pole.
-fn holds_pole_of(shape: &Shape, cell: CellId) -> bool {
+fn holds_pole_of(form: &Form, cell: CellId) -> bool {
     [90.0, -90.0].into_iter().any(|lat| {
         let pole = Position { lat, lon: 0.0 };
-        CellId::at(pole).is_some_and(|leaf| leaf.ancestor(cell.level()) == cell) && shape.contains(pole)
+        CellId::at(pole).is_some_and(|leaf| leaf.ancestor(cell.level()) == cell) && form.contains(pole)
     })
 }
 

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::region::{ShapeLimits, arbitrary};
+use crate::region::{Shape, ShapeLimits, arbitrary};
 
 fn cover(json: &str) -> Cover {
     let spec = serde_json::from_str(json).unwrap();
-    Cover::of(&Shape::parse(&spec, ShapeLimits::default()).unwrap())
+    Shape::parse(&spec, ShapeLimits::default()).unwrap().cover().clone()
 }
 
 #[test]
@@ -72,7 +72,7 @@ proptest! {
 
     #[test]
     fn a_cover_agrees_with_its_shape((shape, places) in shape_and_places()) {
-        let cover = Cover::of(&shape);
+        let cover = shape.cover();
         prop_assert!(!cover.cells().is_empty() && cover.cells().len() <= CELLS_MAX);
         for place in places {
             let leaf = CellId::at(place).unwrap();

@@ -22,20 +22,22 @@ pub fn region_snapshot(region: &RegionName, assets: &[Bytes]) -> Vec<Bytes> {
 /// `region_updates` objects: `entered`, `moved` and `left` in each, in this order over all of them. None
 /// for an empty delta.
 #[must_use]
-pub fn region_updates(region: &RegionName, delta: &RegionDelta) -> Vec<Bytes> {
+pub fn region_updates(region: &RegionName, delta: &RegionDelta<'_>) -> Vec<Bytes> {
     let mut head = br#"{"region":"#.to_vec();
     put_string(&mut head, region.as_str());
-    let lists = [&delta.entered, &delta.moved, &delta.left];
-    let total: usize = lists.iter().flat_map(|list| list.iter()).map(|text| text.len() + 1).sum();
+    let texts = || {
+        let entered = delta.entered.iter().map(|text| (0, *text));
+        let moved = delta.moved.iter().map(|text| (1, *text));
+        entered.chain(moved).chain(delta.left.iter().map(|text| (2, text)))
+    };
+    let total: usize = texts().map(|(_, text)| text.len() + 1).sum();
     let mut messages = Vec::with_capacity(1 + total / UPDATES_BYTES_MAX);
     let mut open: Option<Message> = None;
-    for (list, texts) in lists.into_iter().enumerate() {
-        for text in texts {
-            if open.as_ref().is_some_and(|message| message.len_with(text) > UPDATES_BYTES_MAX) {
-                messages.extend(open.take().map(Message::close));
-            }
-            open.get_or_insert_with(|| Message::open(&head, total.min(UPDATES_BYTES_MAX))).put(list, text);
+    for (list, text) in texts() {
+        if open.as_ref().is_some_and(|message| message.len_with(text) > UPDATES_BYTES_MAX) {
+            messages.extend(open.take().map(Message::close));
         }
+        open.get_or_insert_with(|| Message::open(&head, total.min(UPDATES_BYTES_MAX))).put(list, text);
     }
     messages.extend(open.map(Message::close));
     messages
@@ -105,7 +107,12 @@ mod tests {
     #[test]
     fn every_message_has_all_three_lists() {
         let check = |entered: &[&str], moved: &[&str], left: &[&str], expected: &str| {
-            let delta = RegionDelta { entered: texts(entered), moved: texts(moved), left: texts(left) };
+            let (entered, moved) = (texts(entered), texts(moved));
+            let delta = RegionDelta {
+                entered: entered.iter().collect(),
+                moved: moved.iter().collect(),
+                left: texts(left),
+            };
             assert_eq!(region_updates(&region(), &delta), [expected]);
         };
         check(&["1"], &[], &[], r#"{"region":"map \"1\"","entered":[1],"moved":[],"left":[]}"#);
@@ -125,8 +132,13 @@ mod tests {
         let long = |from: usize, count: usize| -> Vec<Bytes> {
             (from..from + count).map(|i| format!("\"{i:0500}\"").into()).collect()
         };
-        let mut delta = RegionDelta { entered: long(0, 300), moved: long(300, 7), left: long(307, 400) };
-        delta.moved.push(Bytes::from(format!("\"{}\"", "x".repeat(2 * UPDATES_BYTES_MAX))));
+        let (entered, mut moved, left) = (long(0, 300), long(300, 7), long(307, 400));
+        moved.push(Bytes::from(format!("\"{}\"", "x".repeat(2 * UPDATES_BYTES_MAX))));
+        let delta = RegionDelta {
+            entered: entered.iter().collect(),
+            moved: moved.iter().collect(),
+            left: left.clone(),
+        };
         let (mut seen, mut oversized) = ([vec![], vec![], vec![]], 0);
         for message in region_updates(&region(), &delta) {
             oversized += usize::from(message.len() > UPDATES_BYTES_MAX);
@@ -138,7 +150,7 @@ mod tests {
             }
         }
         assert_eq!(oversized, 1);
-        assert_eq!(seen, [delta.entered, delta.moved, delta.left]);
+        assert_eq!(seen, [entered, moved, left]);
     }
 
     #[test]

@@ -64,11 +64,11 @@ pub enum Subscribed {
 
 /// What changed in a region since the last delta, as texts of the contract's `Asset` and `{id, fleet}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RegionDelta {
+pub struct RegionDelta<'a> {
     /// Assets that the viewer does not have.
-    pub entered: Vec<Bytes>,
+    pub entered: Vec<&'a Bytes>,
     /// Assets that the viewer has in an older state.
-    pub moved: Vec<Bytes>,
+    pub moved: Vec<&'a Bytes>,
     /// Assets that the viewer must drop.
     pub left: Vec<Bytes>,
 }
@@ -102,6 +102,17 @@ pub struct RegionEngine {
     interest: Interest,
     /// Kept for its memory.
     affected: Vec<(RegionKey, Transition)>,
+    told: Told,
+}
+
+/// What one tick tells, by key.
+#[derive(Debug, Default)]
+struct Told {
+    entered: Vec<AssetKey>,
+    moved: Vec<AssetKey>,
+    left: Vec<AssetKey>,
+    /// Came and went.
+    nothing: Vec<AssetKey>,
 }
 
 struct View {
@@ -125,12 +136,11 @@ impl RegionEngine {
             return Subscribed::Moved;
         }
         let key = self.regions.insert(Arc::clone(&request.shape));
-        let (shape, cover) = self.regions.shape(key);
-        self.interest.add(cover);
+        self.interest.add(request.shape.cover());
         let inside: Vec<AssetKey> = self
             .places
-            .within(shape, cover)
-            .filter(|asset| request.allows(self.known.fleet(*asset)))
+            .within(&request.shape)
+            .filter(|asset| request.allows_asset(&self.known, *asset))
             .collect();
         inside.iter().for_each(|asset| self.known.refer(*asset));
         self.viewers.entry(viewer).or_default().insert(request.region.clone(), key);
@@ -140,7 +150,7 @@ impl RegionEngine {
             self.views.resize_with(key.0 as usize + 1, || None);
         }
         self.views[key.0 as usize] = Some(view);
-        Subscribed::Snapshot(inside.into_iter().map(|asset| self.known.text(asset)).collect())
+        Subscribed::Snapshot(inside.into_iter().map(|asset| self.known.encode(asset).clone()).collect())
     }
 
     /// Removes a region; whether there was one.
@@ -190,7 +200,7 @@ impl RegionEngine {
         if let Some(at) = view.due.take() {
             due.remove(&(at, key));
         }
-        Some(view.members.inside().map(|asset| known.text(asset)).collect())
+        Some(view.members.inside().map(|asset| known.encode(asset).clone()).collect())
     }
 
     /// An update was applied: `state` is the asset's newest.
@@ -235,7 +245,7 @@ impl RegionEngine {
         now: Instant,
         limit: usize,
         mut ready: impl FnMut(ViewerKey) -> bool,
-        mut tell: impl FnMut(ViewerKey, &RegionName, RegionDelta),
+        mut tell: impl FnMut(ViewerKey, &RegionName, &RegionDelta<'_>),
     ) {
         for _ in 0..limit {
             let Some(&(at, key)) = self.due.first().filter(|(at, _)| *at <= now) else { return };
@@ -249,10 +259,7 @@ impl RegionEngine {
                 continue;
             }
             self.settle(key);
-            let delta = self.take(key, now);
-            if let (false, Some(view)) = (delta.is_empty(), view_mut(&mut self.views, key)) {
-                tell(view.viewer, &view.request.region, delta);
-            }
+            self.tell(key, now, &mut tell);
         }
     }
 
@@ -290,19 +297,14 @@ impl RegionEngine {
 
     fn note(&mut self, region: RegionKey, asset: AssetKey, transition: Transition) {
         let Some(view) = view_mut(&mut self.views, region) else { return };
-        // Only members are told of, and only what may be seen becomes a member.
-        if !view.members.holds(asset)
-            && (transition == Transition::Left || !view.request.allows(self.known.fleet(asset)))
-        {
-            return;
-        }
-        if view.members.note(asset, transition) {
-            self.known.refer(asset);
-        }
+        let must_absorb = view.members.note(asset, transition);
         if view.due.is_none() {
             let at = view.last_tick + view.request.interval;
             view.due = Some(at);
             self.due.insert((at, region));
+        }
+        if must_absorb {
+            view.absorb(&mut self.known);
         }
     }
 
@@ -318,55 +320,70 @@ impl RegionEngine {
         self.due.extend(view.due.map(|at| (at, key)));
     }
 
-    /// Decides membership anew after a change of the request. However many changes there were, this is
-    /// done once, for the last one.
+    /// Absorbs what was noted, and decides membership anew if the request changed. However many changes
+    /// there were, this is done once, for the last one.
     fn settle(&mut self, key: RegionKey) {
-        let Some(view) = view_mut(&mut self.views, key).filter(|view| view.is_moved) else { return };
-        view.is_moved = false;
-        if self.regions.shape(key).0 != &view.request.shape {
-            self.interest.remove(self.regions.shape(key).1);
-            self.regions.replace(key, Arc::clone(&view.request.shape));
-            self.interest.add(self.regions.shape(key).1);
+        let Some(view) = view_mut(&mut self.views, key) else { return };
+        view.absorb(&mut self.known);
+        if !std::mem::take(&mut view.is_moved) {
+            return;
         }
-        let (shape, cover) = self.regions.shape(key);
+        let shape = &view.request.shape;
+        if self.regions.shape(key) != shape {
+            self.interest.add(shape.cover());
+            self.interest.remove(self.regions.shape(key).cover());
+            self.regions.replace(key, shape);
+        }
         let (known, places, request) = (&self.known, &self.places, &view.request);
         let left: Vec<AssetKey> = view
             .members
             .inside()
             .filter(|asset| {
                 !places.position(*asset).is_some_and(|at| shape.contains(at))
-                    || !request.allows(known.fleet(*asset))
+                    || !request.allows_asset(known, *asset)
             })
             .collect();
         let entered: Vec<AssetKey> = places
-            .within(shape, cover)
-            .filter(|asset| !view.members.holds(*asset) && request.allows(known.fleet(*asset)))
+            .within(shape)
+            .filter(|asset| !view.members.holds(*asset) && request.allows_asset(known, *asset))
             .collect();
-        for asset in left {
-            view.members.note(asset, Transition::Left);
-        }
-        for asset in entered {
-            if view.members.note(asset, Transition::Entered) {
-                self.known.refer(asset);
+        for (assets, transition) in [(left, Transition::Left), (entered, Transition::Entered)] {
+            for asset in assets {
+                view.members.note(asset, transition);
             }
         }
+        view.absorb(&mut self.known);
     }
 
-    fn take(&mut self, key: RegionKey, now: Instant) -> RegionDelta {
-        let mut delta = RegionDelta::default();
-        let Self { known, views, .. } = self;
-        let Some(view) = view_mut(views, key) else { return delta };
+    fn tell(
+        &mut self,
+        key: RegionKey,
+        now: Instant,
+        tell: &mut impl FnMut(ViewerKey, &RegionName, &RegionDelta<'_>),
+    ) {
+        let Self { known, views, told, .. } = self;
+        let Some(view) = view_mut(views, key) else { return };
         view.last_tick = now;
         view.members.take(|asset, net| match net {
-            Net::Entered => delta.entered.push(known.text(asset)),
-            Net::Moved => delta.moved.push(known.text(asset)),
-            Net::Left => {
-                delta.left.push(known.text_left(asset));
-                known.release(asset);
-            }
-            Net::Nothing => known.release(asset),
+            Net::Entered => told.entered.push(asset),
+            Net::Moved => told.moved.push(asset),
+            Net::Left => told.left.push(asset),
+            Net::Nothing => told.nothing.push(asset),
         });
-        delta
+        for asset in told.entered.iter().chain(&told.moved) {
+            known.encode(*asset);
+        }
+        let delta = RegionDelta {
+            entered: told.entered.drain(..).filter_map(|asset| known.text(asset)).collect(),
+            moved: told.moved.drain(..).filter_map(|asset| known.text(asset)).collect(),
+            left: told.left.iter().map(|asset| known.text_left(*asset)).collect(),
+        };
+        if !delta.is_empty() {
+            tell(view.viewer, &view.request.region, &delta);
+        }
+        for asset in told.left.drain(..).chain(told.nothing.drain(..)) {
+            known.release(asset);
+        }
     }
 
     fn remove_view(&mut self, key: RegionKey) {
@@ -375,7 +392,7 @@ impl RegionEngine {
             self.due.remove(&(at, key));
         }
         view.members.keys().for_each(|asset| self.known.release(asset));
-        self.interest.remove(self.regions.shape(key).1);
+        self.interest.remove(self.regions.shape(key).cover());
         self.regions.remove(key);
     }
 }
@@ -384,13 +401,24 @@ fn view_mut(views: &mut [Option<View>], key: RegionKey) -> Option<&mut View> {
     views.get_mut(key.0 as usize)?.as_mut()
 }
 
-impl RegionRequest {
-    fn allows(&self, fleet: &FleetId) -> bool {
-        self.fleets.as_ref().is_none_or(|fleets| fleets.contains(fleet)) && (self.may_see)(fleet)
+impl View {
+    fn absorb(&mut self, known: &mut KnownAssets) {
+        let mut added = Vec::new();
+        self.members.absorb(|asset| self.request.allows_asset(known, asset), &mut added);
+        added.into_iter().for_each(|asset| known.refer(asset));
     }
 }
 
-impl RegionDelta {
+impl RegionRequest {
+    /// An asset that is forgotten by now is not allowed: it left after what is being asked about.
+    fn allows_asset(&self, known: &KnownAssets, asset: AssetKey) -> bool {
+        known.fleet(asset).is_some_and(|fleet| {
+            self.fleets.as_ref().is_none_or(|fleets| fleets.contains(fleet)) && (self.may_see)(fleet)
+        })
+    }
+}
+
+impl RegionDelta<'_> {
     /// Whether there is nothing to tell.
     #[must_use]
     pub fn is_empty(&self) -> bool {

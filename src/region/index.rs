@@ -35,16 +35,10 @@ struct Listed {
     inside: bool,
 }
 
-#[derive(Debug)]
-struct Region {
-    shape: Arc<Shape>,
-    cover: Cover,
-}
-
 /// Shapes of all regions of a replica.
 #[derive(Debug, Default)]
 pub struct RegionIndex {
-    regions: Slab<Region>,
+    regions: Slab<Arc<Shape>>,
     cells: HashMap<CellId, SmallVec<[Listed; 2]>>,
     /// Listed cells per level: levels without any are not looked up.
     level_counts: [usize; LEVEL_MAX as usize + 1],
@@ -53,11 +47,10 @@ pub struct RegionIndex {
 impl RegionIndex {
     /// Adds a region.
     pub fn insert(&mut self, shape: Arc<Shape>) -> RegionKey {
-        let cover = Cover::of(&shape);
         #[expect(clippy::cast_possible_truncation, reason = "2^32 regions do not fit in memory")]
         let key = RegionKey(self.regions.vacant_key() as u32);
-        self.list(key, &cover);
-        self.regions.insert(Region { shape, cover });
+        self.list(key, shape.cover());
+        self.regions.insert(shape);
         key
     }
 
@@ -65,12 +58,10 @@ impl RegionIndex {
     ///
     /// # Panics
     /// If `key` is not of this index.
-    pub fn replace(&mut self, key: RegionKey, shape: Arc<Shape>) {
-        let cover = Cover::of(&shape);
-        let old = std::mem::take(&mut self.regions[key.0 as usize].cover);
-        self.unlist(key, &old);
-        self.list(key, &cover);
-        self.regions[key.0 as usize] = Region { shape, cover };
+    pub fn replace(&mut self, key: RegionKey, shape: &Arc<Shape>) {
+        let old = std::mem::replace(&mut self.regions[key.0 as usize], Arc::clone(shape));
+        self.unlist(key, old.cover());
+        self.list(key, shape.cover());
     }
 
     /// Removes a region.
@@ -78,18 +69,17 @@ impl RegionIndex {
     /// # Panics
     /// If `key` is not of this index.
     pub fn remove(&mut self, key: RegionKey) {
-        let region = self.regions.remove(key.0 as usize);
-        self.unlist(key, &region.cover);
+        let shape = self.regions.remove(key.0 as usize);
+        self.unlist(key, shape.cover());
     }
 
-    /// A region's shape and its cover.
+    /// A region's shape.
     ///
     /// # Panics
     /// If `key` is not of this index.
     #[must_use]
-    pub fn shape(&self, key: RegionKey) -> (&Arc<Shape>, &Cover) {
-        let region = &self.regions[key.0 as usize];
-        (&region.shape, &region.cover)
+    pub fn shape(&self, key: RegionKey) -> &Arc<Shape> {
+        &self.regions[key.0 as usize]
     }
 
     /// How many regions there are.
@@ -145,7 +135,7 @@ impl RegionIndex {
     }
 
     fn holds(&self, listed: Listed, position: Position) -> bool {
-        listed.inside || self.regions[listed.key.0 as usize].shape.contains(position)
+        listed.inside || self.regions[listed.key.0 as usize].contains(position)
     }
 
     /// What is listed under a finest cell and all that hold it.
@@ -246,7 +236,7 @@ mod tests {
                 Step::Insert(shape) => model.push((index.insert(Arc::new(shape.clone())), shape)),
                 Step::Replace(at, shape) if !model.is_empty() => {
                     let at = at % model.len();
-                    index.replace(model[at].0, Arc::new(shape.clone()));
+                    index.replace(model[at].0, &Arc::new(shape.clone()));
                     model[at].1 = shape;
                 }
                 Step::Remove(at) if !model.is_empty() => {

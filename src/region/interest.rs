@@ -77,7 +77,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::region::arbitrary;
+    use crate::region::{Shape, arbitrary};
 
     fn drained(interest: &mut Interest) -> (Vec<CellId>, Vec<CellId>) {
         let (mut on, mut off) = (Vec::new(), Vec::new());
@@ -88,18 +88,19 @@ mod tests {
     #[test]
     fn churn_between_two_drains_is_silent() {
         let spec = serde_json::from_str(r#"{"bbox":[13,52,14,53]}"#).unwrap();
-        let cover = Cover::of(&super::super::Shape::parse(&spec, Default::default()).unwrap());
+        let shape = Shape::parse(&spec, Default::default()).unwrap();
+        let cover = shape.cover();
         let mut interest = Interest::default();
-        interest.add(&cover);
-        interest.remove(&cover);
+        interest.add(cover);
+        interest.remove(cover);
         assert_eq!(drained(&mut interest), (vec![], vec![]));
-        interest.add(&cover);
-        interest.add(&cover);
+        interest.add(cover);
+        interest.add(cover);
         let (on, off) = drained(&mut interest);
         assert!(!on.is_empty() && off.is_empty());
-        interest.remove(&cover);
+        interest.remove(cover);
         assert_eq!(drained(&mut interest), (vec![], vec![]));
-        interest.remove(&cover);
+        interest.remove(cover);
         assert_eq!(drained(&mut interest).1.len(), on.len());
         assert!(interest.covered.is_empty() && interest.watched.is_empty() && interest.reported.is_empty());
     }
@@ -109,7 +110,7 @@ mod tests {
         fn a_place_in_any_region_is_in_a_watched_cell(
             shapes in vec(arbitrary::shape(), 1..6), kept in 0..6_usize, places in vec(arbitrary::place(), 40),
         ) {
-            let covers: Vec<Cover> = shapes.iter().map(Cover::of).collect();
+            let covers: Vec<&Cover> = shapes.iter().map(Shape::cover).collect();
             let mut interest = Interest::default();
             covers.iter().for_each(|cover| interest.add(cover));
             let kept = kept.min(shapes.len());

@@ -78,14 +78,20 @@ impl KnownAssets {
         self.free_if_unused(key);
     }
 
-    pub(super) fn fleet(&self, key: AssetKey) -> &FleetId {
-        &self.assets[key.0 as usize].fleet
+    /// The asset's fleet, if the key is in use.
+    pub(super) fn fleet(&self, key: AssetKey) -> Option<&FleetId> {
+        self.assets.get(key.0 as usize).map(|known| &known.fleet)
     }
 
-    /// The state as the contract's `Asset`.
-    pub(super) fn text(&mut self, key: AssetKey) -> Bytes {
+    /// Makes sure that the state's text exists.
+    pub(super) fn encode(&mut self, key: AssetKey) -> &Bytes {
         let known = &mut self.assets[key.0 as usize];
-        known.text.get_or_insert_with(|| encode::asset(&known.fleet, &known.state)).clone()
+        known.text.get_or_insert_with(|| encode::asset(&known.fleet, &known.state))
+    }
+
+    /// The state as the contract's `Asset`, once encoded.
+    pub(super) fn text(&self, key: AssetKey) -> Option<&Bytes> {
+        self.assets.get(key.0 as usize)?.text.as_ref()
     }
 
     /// `{id, fleet}`.

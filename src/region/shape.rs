@@ -10,8 +10,10 @@
 //! radius (6,371,008.8 m), which is within 0.6 % of distances on the ellipsoid of WGS 84.
 
 use geo::{Distance, Haversine, Point};
+use smallvec::{SmallVec, smallvec};
 
 use super::{
+    Cover,
     polygon::Polygon,
     spec::{CircleSpec, Degrees, LonLat, ShapeLimits, ShapeSpec},
 };
@@ -82,15 +84,18 @@ pub enum InvalidShape {
     GeohashCharacter(usize),
 }
 
-/// A valid shape.
+/// A valid shape and its cells, which are found while it is parsed: in the task of the viewer who asked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Shape(pub(super) Form);
+pub struct Shape {
+    form: Form,
+    cover: Cover,
+}
 
-/// What [`Shape`] hides.
+/// The geometry of a [`Shape`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Form {
     /// One box, or one per geohash cell.
-    Boxes(Vec<LonLatBox>),
+    Boxes(SmallVec<[LonLatBox; 1]>),
     Polygon(Polygon),
     Circle(Circle),
 }
@@ -119,7 +124,7 @@ impl Shape {
     /// The first problem found, in words for the dashboard's author. Sizes are checked before anything
     /// that costs more than a comparison.
     pub fn parse(spec: &ShapeSpec, limits: ShapeLimits) -> Result<Self, InvalidShape> {
-        match spec {
+        let form = match spec {
             ShapeSpec { bbox: Some(bbox), polygon: None, circle: None, geohash: None } => parse_bbox(bbox),
             ShapeSpec { bbox: None, polygon: Some(ring), circle: None, geohash: None } => {
                 parse_polygon(ring, limits.vertices_max)
@@ -134,20 +139,34 @@ impl Shape {
                 Err(InvalidShape::Missing)
             }
             _ => Err(InvalidShape::Several),
-        }
+        }?;
+        let cover = Cover::of(&form);
+        Ok(Self { form, cover })
     }
 
     /// Whether a place is in the shape or on its edge. A position that is no place on earth is in none.
     #[must_use]
     pub fn contains(&self, position: Position) -> bool {
+        self.form.contains(position)
+    }
+
+    /// The shape's cells.
+    #[must_use]
+    pub fn cover(&self) -> &Cover {
+        &self.cover
+    }
+}
+
+impl Form {
+    pub(super) fn contains(&self, position: Position) -> bool {
         if !position.is_valid() {
             return false;
         }
         let Position { lat, lon } = position;
-        match &self.0 {
-            Form::Boxes(boxes) => boxes.iter().any(|area| area.contains(lon, lat)),
-            Form::Polygon(polygon) => polygon.contains(lon, lat),
-            Form::Circle(circle) => circle.contains(lon, lat),
+        match self {
+            Self::Boxes(boxes) => boxes.iter().any(|area| area.contains(lon, lat)),
+            Self::Polygon(polygon) => polygon.contains(lon, lat),
+            Self::Circle(circle) => circle.contains(lon, lat),
         }
     }
 }
@@ -193,7 +212,7 @@ fn lon(what: impl Fn() -> String, value: Degrees) -> Result<f64, InvalidShape> {
     if value.abs() <= 180.0 { Ok(value) } else { Err(InvalidShape::Longitude(what(), value)) }
 }
 
-fn parse_bbox(bbox: &[Degrees]) -> Result<Shape, InvalidShape> {
+fn parse_bbox(bbox: &[Degrees]) -> Result<Form, InvalidShape> {
     let &[west, south, east, north] = bbox else {
         return Err(InvalidShape::BboxLength(bbox.len()));
     };
@@ -206,10 +225,10 @@ fn parse_bbox(bbox: &[Degrees]) -> Result<Shape, InvalidShape> {
     if south == north || west == east || (west == 180.0 && east == -180.0) {
         return Err(InvalidShape::NoArea("bbox"));
     }
-    Ok(Shape(Form::Boxes(vec![LonLatBox { west, south, east, north }])))
+    Ok(Form::Boxes(smallvec![LonLatBox { west, south, east, north }]))
 }
 
-fn parse_polygon(ring: &[LonLat], vertices_max: usize) -> Result<Shape, InvalidShape> {
+fn parse_polygon(ring: &[LonLat], vertices_max: usize) -> Result<Form, InvalidShape> {
     // The closing vertex is not counted, whether it was sent or not.
     let closed = ring.len() > 1 && ring.first() == ring.last();
     let count = ring.len() - usize::from(closed);
@@ -226,27 +245,27 @@ fn parse_polygon(ring: &[LonLat], vertices_max: usize) -> Result<Shape, InvalidS
             ))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(Shape(Form::Polygon(Polygon::new(&vertices)?)))
+    Ok(Form::Polygon(Polygon::new(&vertices)?))
 }
 
-fn parse_circle(circle: &CircleSpec) -> Result<Shape, InvalidShape> {
+fn parse_circle(circle: &CircleSpec) -> Result<Form, InvalidShape> {
     let lon = lon(|| "circle lon".into(), circle.lon)?;
     let lat = lat(|| "circle lat".into(), circle.lat)?;
     let radius_m = finite(|| "circle radius_m".into(), circle.radius_m)?;
     if radius_m <= 0.0 || radius_m > RADIUS_M_MAX {
         return Err(InvalidShape::Radius(radius_m));
     }
-    Ok(Shape(Form::Circle(Circle { lon, lat, radius_m })))
+    Ok(Form::Circle(Circle { lon, lat, radius_m }))
 }
 
-fn parse_geohash(cells: &[String], cells_max: usize) -> Result<Shape, InvalidShape> {
+fn parse_geohash(cells: &[String], cells_max: usize) -> Result<Form, InvalidShape> {
     if cells.is_empty() {
         return Err(InvalidShape::NoCells);
     }
     if cells.len() > cells_max {
         return Err(InvalidShape::TooManyCells(cells.len(), cells_max));
     }
-    let mut boxes = Vec::with_capacity(cells.len());
+    let mut boxes = SmallVec::with_capacity(cells.len());
     for (i, cell) in cells.iter().enumerate() {
         let len = cell.chars().count();
         if !(1..=GEOHASH_LEN_MAX).contains(&len) {
@@ -259,13 +278,13 @@ fn parse_geohash(cells: &[String], cells_max: usize) -> Result<Shape, InvalidSha
             boxes.push(area);
         }
     }
-    Ok(Shape(Form::Boxes(boxes)))
+    Ok(Form::Boxes(boxes))
 }
 
 /// Places that make up a shape, for tests that look around them.
 #[cfg(test)]
 pub(super) fn corners(shape: &Shape) -> Vec<Position> {
-    match &shape.0 {
+    match &shape.form {
         Form::Boxes(boxes) => boxes
             .iter()
             .flat_map(|area| [(area.west, area.south), (area.east, area.north), (area.west, area.north)])

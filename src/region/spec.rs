@@ -57,7 +57,7 @@ pub struct ShapeLimits {
         env = "FLEETCAST_MAX_REGION_VERTICES",
         default_value_t = 1000,
         value_name = "COUNT",
-        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(3..=10_000)
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(3..=5000)
     )]
     pub vertices_max: usize,
     /// Most geohash cells of one region

@@ -3,10 +3,16 @@
 //! Invariant: `take` tells exactly the difference between what the viewer was told last and what is so
 //! now. Whatever happened between two ticks counts once: an asset that entered and left was never there,
 //! one that left and came back moved. Memory is the assets inside plus those that changed since the tick.
+//!
+//! Updates only append to a list; the members are looked up when the tick absorbs it. An update concerns
+//! many regions and a tick one, so that is the order in which memory is met.
 
 use foldhash::{HashMap, HashMapExt};
 
 use super::{AssetKey, Transition};
+
+/// Transitions that wait to be absorbed, at least; or twice the members, if that is more.
+const NOTED_MAX: usize = 256;
 
 /// What a tick tells of one asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub struct RegionView {
     members: HashMap<AssetKey, Member>,
     /// Each key once, in the order of first change.
     changed: Vec<AssetKey>,
+    /// Transitions not yet absorbed, and whether they end inside.
+    noted: Vec<(AssetKey, bool)>,
 }
 
 impl RegionView {
@@ -46,16 +54,42 @@ impl RegionView {
         members.extend(
             assets.into_iter().map(|key| (key, Member { known: true, inside: true, changed: false })),
         );
-        Self { members, changed: Vec::new() }
+        Self { members, ..Self::default() }
     }
 
-    /// Whether the asset is inside now.
+    /// Notes a transition; returns whether so many have come that they must be absorbed now.
+    pub fn note(&mut self, key: AssetKey, transition: Transition) -> bool {
+        self.noted.push((key, transition != Transition::Left));
+        self.noted.len() >= NOTED_MAX.max(2 * self.members.len())
+    }
+
+    /// Makes members of the noted assets that `admit` lets in (it is asked about those only that are not
+    /// inside already), and appends to `added` those that the view refers to since now.
+    pub fn absorb(&mut self, mut admit: impl FnMut(AssetKey) -> bool, added: &mut Vec<AssetKey>) {
+        for (key, inside) in self.noted.drain(..) {
+            let member = match self.members.get_mut(&key) {
+                Some(member) if member.inside || !inside || admit(key) => member,
+                None if inside && admit(key) => {
+                    added.push(key);
+                    self.members.entry(key).or_default()
+                }
+                _ => continue,
+            };
+            member.inside = inside;
+            if !member.changed {
+                member.changed = true;
+                self.changed.push(key);
+            }
+        }
+    }
+
+    /// Whether the asset is inside, as far as absorbed.
     #[must_use]
     pub fn holds(&self, key: AssetKey) -> bool {
         self.members.get(&key).is_some_and(|member| member.inside)
     }
 
-    /// The assets inside now.
+    /// The assets inside, as far as absorbed.
     pub fn inside(&self) -> impl Iterator<Item = AssetKey> {
         self.members.iter().filter(|(_, member)| member.inside).map(|(key, _)| *key)
     }
@@ -65,33 +99,7 @@ impl RegionView {
         self.members.keys().copied()
     }
 
-    /// Whether the next `take` has anything to look at.
-    #[must_use]
-    pub fn is_changed(&self) -> bool {
-        !self.changed.is_empty()
-    }
-
-    /// Notes a transition; returns whether the view refers to the asset since now.
-    /// Leaving without having been inside is nothing.
-    pub fn note(&mut self, key: AssetKey, transition: Transition) -> bool {
-        let inside = transition != Transition::Left;
-        if !inside && !self.members.contains_key(&key) {
-            return false;
-        }
-        let mut added = false;
-        let member = self.members.entry(key).or_insert_with(|| {
-            added = true;
-            Member::default()
-        });
-        member.inside = inside;
-        if !member.changed {
-            member.changed = true;
-            self.changed.push(key);
-        }
-        added
-    }
-
-    /// Tells the net change of each asset since the last time, and takes it as told.
+    /// Tells the net change of each asset since the last time, as far as absorbed, and takes it as told.
     pub fn take(&mut self, mut tell: impl FnMut(AssetKey, Net)) {
         for key in self.changed.drain(..) {
             let Some(member) = self.members.get_mut(&key) else { continue };
@@ -112,6 +120,7 @@ impl RegionView {
         if self.members.capacity() > 64 + 4 * self.members.len() {
             self.members.shrink_to_fit();
             self.changed.shrink_to_fit();
+            self.noted.shrink_to_fit();
         }
     }
 }
@@ -127,6 +136,7 @@ mod tests {
         for transition in transitions {
             view.note(key, *transition);
         }
+        view.absorb(|_| true, &mut Vec::new());
         let mut told = None;
         view.take(|_, net| assert_eq!(told.replace(net), None, "told twice"));
         assert_eq!(told, expected, "{transitions:?}");
@@ -151,27 +161,56 @@ mod tests {
     #[test]
     fn what_flaps_is_remembered_once() {
         let mut view = RegionView::default();
-        for _ in 0..1000 {
-            view.note(AssetKey(1), Entered);
-            view.note(AssetKey(1), Left);
+        let (mut added, mut longest) = (Vec::new(), 0);
+        for _ in 0..10_000 {
+            for transition in [Entered, Left] {
+                let must = view.note(AssetKey(1), transition);
+                longest = longest.max(view.noted.len());
+                if must {
+                    view.absorb(|_| true, &mut added);
+                }
+            }
         }
-        assert_eq!((view.members.len(), view.changed.len()), (1, 1));
+        view.absorb(|_| true, &mut added);
+        assert_eq!((view.members.len(), view.changed.len(), longest), (1, 1, NOTED_MAX));
+        assert_eq!(added, [AssetKey(1)]);
         view.take(|_, _| {});
         assert_eq!((view.members.len(), view.changed.len()), (0, 0));
     }
 
     #[test]
+    fn what_is_not_admitted_is_no_member_and_what_is_inside_is_not_asked_about() {
+        let mut view = RegionView::told([AssetKey(1), AssetKey(2)]);
+        for (key, transition) in [(1, Moved), (2, Left), (2, Entered), (3, Entered), (3, Moved), (4, Left)] {
+            view.note(AssetKey(key), transition);
+        }
+        let (mut asked, mut added) = (Vec::new(), Vec::new());
+        view.absorb(
+            |key| {
+                asked.push(key.0);
+                false
+            },
+            &mut added,
+        );
+        assert_eq!((asked, added.len()), (vec![2, 3, 3], 0));
+        let mut told = Vec::new();
+        view.take(|key, net| told.push((key.0, net)));
+        assert_eq!(told, [(1, Net::Moved), (2, Net::Left)]);
+    }
+
+    #[test]
     fn memory_follows_the_members_down() {
         let mut view = RegionView::default();
-        for key in 0..50_000 {
-            view.note(AssetKey(key), Entered);
-        }
-        view.take(|_, _| {});
-        for key in 0..49_990 {
-            view.note(AssetKey(key), Left);
-        }
-        view.take(|_, _| {});
+        let mut note = |keys: std::ops::Range<u32>, transition| {
+            for key in keys {
+                view.note(AssetKey(key), transition);
+            }
+            view.absorb(|_| true, &mut Vec::new());
+            view.take(|_, _| {});
+            view.members.capacity().max(view.changed.capacity()).max(view.noted.capacity())
+        };
+        assert!(note(0..50_000, Entered) >= 50_000);
+        assert!(note(0..49_990, Left) < 1000);
         assert_eq!(view.inside().count(), 10);
-        assert!(view.members.capacity() < 1000 && view.changed.capacity() < 1000);
     }
 }

@@ -105,6 +105,23 @@ impl MemoryStore {
         }
     }
 
+    /// About how many bytes the states and the tracks hold, for the accounts of memory.
+    #[must_use]
+    pub fn bytes(&self) -> (usize, usize) {
+        let fleets: Vec<_> = {
+            let fleets = self.0.fleets.read().unwrap_or_else(PoisonError::into_inner);
+            fleets.by_id.values().cloned().collect()
+        };
+        // One fleet at a time, so that nobody waits for the sum.
+        let bytes = fleets.iter().map(|fleet| {
+            let state = fleet.state.lock().unwrap_or_else(PoisonError::into_inner).bytes();
+            let tracks = fleet.tracks.lock().unwrap_or_else(PoisonError::into_inner);
+            let points = tracks.values().map(VecDeque::capacity).sum::<usize>() * size_of::<TrackPoint>();
+            (state, points + tracks.capacity() * size_of::<(AssetId, VecDeque<TrackPoint>)>())
+        });
+        bytes.fold((0, 0), |(states, tracks), (state, track)| (states + state, tracks + track))
+    }
+
     pub(super) fn snapshot(&self, fleet: &FleetId) -> Snapshot {
         self.since(fleet, 0)
     }

@@ -40,6 +40,7 @@ impl AsyncRead for Bridge {
         }
         if state.inbox.is_empty() {
             self.0.drive(state, cx);
+            self.0.note_backlog(state);
         }
         if !state.inbox.is_empty() {
             let len = state.inbox.len().min(buf.remaining());
@@ -60,9 +61,11 @@ impl AsyncWrite for Bridge {
         let mut state = session.lock();
         let state = &mut *state;
         if matches!(state.link, Link::Closed(_)) {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            // Swallowed, not refused: an error during engineioxide's handshake would leave its session
+            // behind for ever, while the end of the stream, which its reader sees next, closes it.
+            return Poll::Ready(Ok(buf.len()));
         }
-        if state.outbox.bytes() >= session.shared.options.viewer_queue_bytes {
+        if state.outbox.drainable_bytes() >= session.shared.options.viewer_queue_bytes {
             state.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }

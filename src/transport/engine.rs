@@ -4,7 +4,7 @@
 //! `abortUpgrade`). Origins are checked on every request, also with a session id, which Node does not.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Bridge, CloseReason, EngineOptions, Handshake, Origins, PeerAddr, Protocol, Session, SessionId,
+    client_address::client_address,
     frame::{Opcode, server_frame},
     handshake::{EngineQuery, One},
     sessions::{Shared, epoch_ms, random_id},
@@ -114,6 +115,11 @@ impl Engine {
         self.shared.sessions.all()
     }
 
+    /// Admits nobody any more: whoever is closed comes back elsewhere, not here.
+    pub fn begin_drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+    }
+
     /// Closes every session's transport.
     pub fn close_all(&self, reason: CloseReason) {
         self.shared.close_all(reason);
@@ -203,7 +209,8 @@ impl Engine {
         }
         let (parts, body) = request.into_parts();
         let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
-        let address = peer.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let peer = peer.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let address = client_address(peer, &parts.headers, &self.shared.options.trusted_proxies);
         let handshake = Handshake::new(&parts, address, epoch_ms());
         let request = Request::from_parts(parts, body);
         if websocket {
@@ -217,7 +224,8 @@ impl Engine {
     }
 
     fn refuse_admission(&self) -> Option<Response> {
-        let full = self.shared.sessions.len() >= self.shared.options.connections_max;
+        let full = self.shared.sessions.len() >= self.shared.options.connections_max
+            || self.shared.draining.load(Ordering::Relaxed);
         let admitted = || {
             let mut admission = self.admission.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             admission.admit(Instant::now())
@@ -231,23 +239,26 @@ impl Engine {
         None
     }
 
-    /// Makes a session and hands its virtual websocket to socketioxide.
+    /// Makes a session and hands its virtual websocket to socketioxide. A websocket comes with what was
+    /// read behind its handshake, which is taken before anything that follows it.
     pub(super) fn start(
         &self,
         protocol: Protocol,
         base64_only: bool,
         handshake: Handshake,
-        wire: Option<Wire>,
+        websocket: Option<(Wire, &mut [u8])>,
     ) -> Arc<Session> {
         let id = SessionId(random_id());
-        let direct = wire.is_some();
+        let (wire, read_ahead) = websocket.unzip();
         let session = Arc::new(Session::new(id, protocol, base64_only, handshake, self.shared.clone(), wire));
         self.shared.sessions.insert(session.clone());
-        if direct {
+        if let Some(read_ahead) = read_ahead {
             let open = self.open_packet(&id, false);
             let mut state = session.lock();
             state.outbox.push_packet(server_frame(Opcode::Text, open.as_bytes()), 0);
             session.flush(&mut state);
+            drop(state);
+            session.feed(read_ahead);
         }
         // Constant and without headers: socketioxide keeps it for the life of the session.
         let mut request = Request::new(());
@@ -257,6 +268,9 @@ impl Engine {
         });
         request.extensions_mut().insert(session.clone());
         (self.upper)(Bridge::new(session.clone()), request);
+        if self.shared.draining.load(Ordering::Relaxed) {
+            session.close(CloseReason::Shutdown); // Its handshake was under way when the drain began.
+        }
         session
     }
 

@@ -5,6 +5,7 @@
 //! rooms, JSON or Socket.IO events.
 
 mod bridge;
+mod client_address;
 mod engine;
 mod frame;
 mod handshake;
@@ -28,6 +29,8 @@ pub use handshake::{Handshake, Origins};
 pub use listener::{Listener, PeerAddr};
 pub use session::{BARRIER_EVENT, Sent, Session};
 pub use shared_frame::{event_frame, put_event_frame};
+
+use crate::values::Network;
 
 pub(crate) use sessions::{Shared, epoch_ms};
 
@@ -134,6 +137,8 @@ pub struct EngineOptions {
     pub connects_per_second: u32,
     /// Whose pages may connect.
     pub origins: Origins,
+    /// Proxies whose word on the client's address counts.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for EngineOptions {
@@ -148,6 +153,7 @@ impl Default for EngineOptions {
             connections_max: 100_000,
             connects_per_second: 1000,
             origins: Origins::Same,
+            trusted_proxies: Vec::new(),
         }
     }
 }

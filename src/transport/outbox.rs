@@ -21,6 +21,7 @@ pub(crate) struct Outbox {
     /// Shared entries that must not precede CONNECT or fall between a binary event's header and its
     /// attachments.
     waiting: VecDeque<Bytes>,
+    waiting_bytes: usize,
     attachments_due: usize,
     /// The client has been told CONNECT; shared entries wait for it, so that no event precedes it.
     connected: bool,
@@ -30,6 +31,12 @@ impl Outbox {
     /// Bytes not yet written.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that can be written without anything else happening first. What bounds the session's own
+    /// packets: they must get through even when the shared entries that wait for them fill the queue.
+    pub(crate) fn drainable_bytes(&self) -> usize {
+        self.bytes - self.waiting_bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -60,6 +67,7 @@ impl Outbox {
     fn release(&mut self) {
         if self.attachments_due == 0 && self.connected {
             self.entries.append(&mut self.waiting);
+            self.waiting_bytes = 0;
             if self.waiting.capacity() > 0 {
                 self.waiting = VecDeque::new();
             }
@@ -69,8 +77,12 @@ impl Outbox {
     /// Queues frames that many viewers share.
     pub(crate) fn push_shared(&mut self, frames: Bytes) {
         self.bytes += frames.len();
-        let free = self.attachments_due == 0 && self.connected;
-        if free { self.entries.push_back(frames) } else { self.waiting.push_back(frames) }
+        if self.attachments_due == 0 && self.connected {
+            self.entries.push_back(frames);
+        } else {
+            self.waiting_bytes += frames.len();
+            self.waiting.push_back(frames);
+        }
     }
 
     /// Queues a heartbeat before everything that is not partly written: behind a backlog it would come

@@ -203,6 +203,9 @@ fn decode_v3_binary(body: &Bytes) -> Result<Vec<Packet>, Malformed> {
     let mut packets = Vec::new();
     let mut rest = body.clone();
     while let Some(&kind) = rest.first() {
+        if kind > 1 {
+            return Err(Malformed("unknown packet kind"));
+        }
         let end = rest.iter().take(18).position(|&byte| byte == 0xff).ok_or(Malformed("no length"))?;
         let mut len = 0_usize;
         for &digit in &rest[1..end] {
@@ -286,6 +289,7 @@ mod tests {
         no(Protocol::V3, false, b"99:4hello");
         no(Protocol::V3, false, b"-1:4");
         no(Protocol::V3, false, "1:😀".as_bytes());
+        no(Protocol::V3, true, &[0xff]);
         no(Protocol::V3, true, &[0, 1]);
         no(Protocol::V3, true, &[0, 9, 9, 9, 0xff, b'4']);
         no(Protocol::V3, true, &[2, 1, 0xff, b'4']);

@@ -58,15 +58,16 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    fn begin(session: &Arc<Session>, get: bool) -> Result<Self, Response> {
+    /// The status to refuse with, if another request of the kind is under way or polling is over.
+    fn begin(session: &Arc<Session>, get: bool) -> Result<Self, StatusCode> {
         let mut state = session.lock();
         let Link::Polling(polling) = &mut state.link else {
-            return Err(StatusCode::BAD_REQUEST.into_response());
+            return Err(StatusCode::BAD_REQUEST);
         };
         let flag = if get { &mut polling.getting } else { &mut polling.posting };
         if std::mem::replace(flag, true) {
             session.close_locked(&mut state, CloseReason::TransportError, None);
-            return Err(StatusCode::BAD_REQUEST.into_response());
+            return Err(StatusCode::BAD_REQUEST);
         }
         Ok(Self { session: session.clone(), get, done: false })
     }
@@ -96,7 +97,7 @@ impl Drop for UnderWay {
 async fn get(session: Arc<Session>) -> Response {
     let under_way = match UnderWay::begin(&session, true) {
         Ok(under_way) => under_way,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let packets = poll_fn(|cx| {
         let mut state = session.lock();
@@ -124,14 +125,15 @@ async fn get(session: Arc<Session>) -> Response {
     response
 }
 
-/// Resolves when a websocket is being probed and this GET has waited long enough.
+/// Resolves when a websocket is being probed and this GET has waited long enough; the probe wakes it.
 async fn probing(session: &Session) {
-    loop {
-        tokio::time::sleep(PROBING_WAIT).await;
-        if matches!(&session.lock().link, Link::Polling(polling) if polling.probing) {
-            return;
-        }
+    let begun = session.probe_begun.notified();
+    tokio::pin!(begun);
+    begun.as_mut().enable();
+    if !matches!(&session.lock().link, Link::Polling(polling) if polling.probing) {
+        begun.await;
     }
+    tokio::time::sleep(PROBING_WAIT).await;
 }
 
 fn take(session: &Session, state: &mut State) -> Response {
@@ -169,7 +171,7 @@ fn has_binary(mut frames: &[u8]) -> bool {
 async fn post(session: Arc<Session>, request: Request<Body>) -> Response {
     let under_way = match UnderWay::begin(&session, false) {
         Ok(under_way) => under_way,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let binary = request
         .headers()

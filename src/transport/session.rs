@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::{
     CloseReason, Handshake, Protocol, SessionId, Shared,
@@ -73,6 +73,7 @@ pub(super) struct State {
     /// Since when something is queued and nothing was taken, process time; 0 while nothing waits.
     pub(super) stalled_since_ms: u64,
     pub(super) barriers: Vec<(u32, oneshot::Sender<()>)>,
+    next_barrier: u32,
 }
 
 /// One client's Engine.IO session.
@@ -86,6 +87,8 @@ pub struct Session {
     pub(super) shared: Arc<Shared>,
     backlog_bytes: AtomicUsize,
     closed: AtomicBool,
+    /// Tells a waiting GET that a websocket is being probed.
+    pub(super) probe_begun: Notify,
     state: Mutex<State>,
 }
 
@@ -110,6 +113,7 @@ impl Session {
             shared,
             backlog_bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            probe_begun: Notify::new(),
             state: Mutex::new(State {
                 outbox: Outbox::default(),
                 inbox: BytesMut::new(),
@@ -119,6 +123,7 @@ impl Session {
                 heartbeat,
                 stalled_since_ms: 0,
                 barriers: Vec::new(),
+                next_barrier: 0,
             }),
         }
     }
@@ -153,7 +158,9 @@ impl Session {
     pub fn barrier(&self) -> (u32, oneshot::Receiver<()>) {
         let (passed, receiver) = oneshot::channel();
         let mut state = self.lock();
-        let number = state.barriers.last().map_or(0, |(last, _)| last.wrapping_add(1));
+        state.barriers.retain(|(_, waiting)| !waiting.is_closed());
+        let number = state.next_barrier;
+        state.next_barrier = number.wrapping_add(1);
         if !matches!(state.link, Link::Closed(_)) {
             state.barriers.push((number, passed));
         }
@@ -215,8 +222,7 @@ impl Session {
             Packet::Ping(data) if self.protocol == Protocol::V3 => {
                 state.heartbeat.heard(self.protocol, self.shared.now_ms(), &self.shared.options);
                 let pong = frame::server_frame(Opcode::Text, &[b"3", &data[..]].concat());
-                state.outbox.push_urgent(pong);
-                self.flush(state);
+                self.answer(state, pong);
             }
             Packet::Pong if self.protocol == Protocol::V4 => {
                 state.heartbeat.heard(self.protocol, self.shared.now_ms(), &self.shared.options);
@@ -226,6 +232,16 @@ impl Session {
             Packet::Close => self.close_locked(state, CloseReason::TransportClose, None),
             Packet::Open | Packet::Upgrade | Packet::Noop => {}
         }
+    }
+
+    /// Answers a ping. A client that asks faster than it reads the answers is cut off: they are queued for
+    /// one client alone, and must not grow beyond its bound.
+    fn answer(&self, state: &mut State, pong: Bytes) {
+        if state.outbox.bytes() >= self.shared.options.viewer_queue_bytes {
+            return self.close_locked(state, CloseReason::Slow, None);
+        }
+        state.outbox.push_urgent(pong);
+        self.flush(state);
     }
 
     /// Writes as much as the transport takes; the reading task waits for the rest.
@@ -267,7 +283,7 @@ impl Session {
             },
             Link::Closed(_) => {}
         }
-        if state.outbox.bytes() < self.shared.options.viewer_queue_bytes
+        if state.outbox.drainable_bytes() < self.shared.options.viewer_queue_bytes
             && let Some(writer) = state.writer.take()
         {
             writer.wake();
@@ -294,7 +310,6 @@ impl Session {
                 Poll::Ready(read) => self.received(state, read),
             }
         }
-        self.note_backlog(state);
     }
 
     pub(super) fn received(&self, state: &mut State, read: super::wire::Read) {
@@ -313,8 +328,7 @@ impl Session {
                 }
                 Event::Binary(data) => self.receive(state, Packet::Binary(data)),
                 Event::Ping(data) => {
-                    state.outbox.push_urgent(frame::server_frame(Opcode::Pong, &data));
-                    self.flush(state);
+                    self.answer(state, frame::server_frame(Opcode::Pong, &data));
                 }
                 Event::Close(code) => {
                     self.close_locked(state, CloseReason::TransportClose, code.or(Some(1005)))
@@ -333,7 +347,8 @@ impl Session {
     }
 
     /// Puts the session on a websocket, behind a finished probe. What is queued goes out there.
-    pub(super) fn attach(&self, wire: Wire) {
+    /// `read` is what came together with the upgrade packet: it is taken before the reader goes on.
+    pub(super) fn attach(&self, wire: Wire, read: super::wire::Read) {
         let mut state = self.lock();
         let state = &mut *state;
         let Link::Polling(polling) = &mut state.link else { return };
@@ -344,6 +359,7 @@ impl Session {
         state.stalled_since_ms = 0;
         self.shared.metrics.connection_upgraded(self.protocol.number());
         self.flush(state);
+        self.received(state, read);
         self.note_backlog(state);
         Self::wake_reader(state);
     }
@@ -364,7 +380,7 @@ impl Session {
         let websocket = matches!(link, Link::Websocket(_));
         match link {
             Link::Websocket(wire) => {
-                let code = code.unwrap_or(reason.websocket_code());
+                let code = code.unwrap_or_else(|| reason.websocket_code());
                 self.shared.linger(wire.close(&mut state.outbox, code));
             }
             Link::Polling(polling) => {

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -21,6 +21,8 @@ use crate::observe::Metrics;
 const SHARDS: usize = 32;
 /// How long a closed socket stays open so that the client can read the close frame.
 const LINGER_MS: u64 = 2000;
+/// How many reads a lingering socket gets at a time.
+const READS_MAX: usize = 16;
 /// How many sockets may linger; beyond that they are closed at once.
 const LINGERING_MAX: usize = 1024;
 
@@ -98,6 +100,8 @@ pub(crate) struct Shared {
     /// adapter tells sockets from rooms by that length.
     id_suffix: [u8; 4],
     lingering: Mutex<Vec<(TcpStream, u64)>>,
+    /// The process is shutting down: nobody is admitted any more.
+    pub(super) draining: AtomicBool,
 }
 
 impl Shared {
@@ -110,6 +114,7 @@ impl Shared {
             started: Instant::now(),
             id_suffix: random_id::<4>(),
             lingering: Mutex::new(Vec::new()),
+            draining: AtomicBool::new(false),
         }
     }
 
@@ -147,7 +152,10 @@ impl Shared {
                 }
             }
             if index == 0 {
-                lock(&self.lingering).retain(|(socket, until)| now_ms < *until && !at_end(socket));
+                // Outside the lock: whoever closes a session takes it.
+                let mut held = std::mem::take(&mut *lock(&self.lingering));
+                held.retain(|(socket, until)| now_ms < *until && !at_end(socket));
+                lock(&self.lingering).append(&mut held);
             }
         }
     }
@@ -174,13 +182,14 @@ impl Shared {
 /// Whether the peer has closed too. Throws away what it still sends.
 fn at_end(socket: &TcpStream) -> bool {
     let mut rest = [0; 2048];
-    loop {
+    for _ in 0..READS_MAX {
         match socket.try_read(&mut rest) {
             Ok(0) => return true,
             Ok(_) => {}
             Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
         }
     }
+    true // A peer that goes on talking after the end is not waited for.
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -34,11 +34,12 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// The `101` for a valid handshake, or the `400` of the `ws` package.
-fn accept(request: &Request<Body>) -> Result<Response, Response> {
+fn accept(request: &Request<Body>) -> Result<Response, Box<Response>> {
     let headers = request.headers();
     let get = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let bad = |status: StatusCode, why: &'static str| {
-        (status, [(header::CONNECTION, "close"), (header::CONTENT_TYPE, "text/html")], why).into_response()
+        let headers = [(header::CONNECTION, "close"), (header::CONTENT_TYPE, "text/html")];
+        Box::new((status, headers, why).into_response())
     };
     if *request.method() != Method::GET {
         return Err(bad(StatusCode::METHOD_NOT_ALLOWED, "Invalid HTTP method"));
@@ -80,12 +81,11 @@ pub(super) fn direct(
 ) -> Response {
     let response = match accept(&request) {
         Ok(response) => response,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     tokio::spawn(async move {
         if let Some((socket, mut read_ahead)) = socket_of(request).await {
-            let session = engine.start(protocol, false, handshake, Some(Wire::new(socket)));
-            session.feed(&mut read_ahead);
+            engine.start(protocol, false, handshake, Some((Wire::new(socket), &mut read_ahead)));
         }
     });
     response
@@ -95,12 +95,13 @@ pub(super) fn direct(
 pub(super) fn existing(session: Arc<Session>, request: Request<Body>) -> Response {
     let response = match accept(&request) {
         Ok(response) => response,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let free = match &mut session.lock().link {
         Link::Polling(polling) => !std::mem::replace(&mut polling.probing, true),
         Link::Websocket(_) | Link::Closed(_) => false,
     };
+    session.probe_begun.notify_waiters();
     tokio::spawn(async move {
         let Some((socket, read_ahead)) = socket_of(request).await else {
             return session.end_probe(free);
@@ -111,8 +112,7 @@ pub(super) fn existing(session: Arc<Session>, request: Request<Body>) -> Respons
         let deadline = Duration::from_millis(session.shared.options.upgrade_timeout_ms);
         match tokio::time::timeout(deadline, probe(&session, Wire::new(socket), read_ahead)).await {
             Ok(Some((wire, rest))) => {
-                session.attach(wire);
-                session.received_events(rest);
+                session.attach(wire, rest);
             }
             Ok(None) | Err(_) => session.end_probe(true),
         }
@@ -161,18 +161,12 @@ impl Session {
     }
 
     /// Handles bytes that arrived together with the handshake.
-    fn feed(&self, bytes: &mut [u8]) {
+    pub(super) fn feed(&self, bytes: &mut [u8]) {
         let mut state = self.lock();
         if let Link::Websocket(wire) = &mut state.link {
             let read = wire.feed(bytes, self.shared.options.message_bytes_max);
             self.received(&mut state, read);
         }
-        Self::wake_reader(&state);
-    }
-
-    fn received_events(&self, read: super::wire::Read) {
-        let mut state = self.lock();
-        self.received(&mut state, read);
         Self::wake_reader(&state);
     }
 }

@@ -123,10 +123,28 @@ async fn readiness_says_which_service_is_away_at_start_and_later() {
 
     redis.start_again().await;
     gateway.wait_ready().await;
+    let probed = || async { gateway.metric("fleetcast_redis_round_trip_seconds_count").await > 1.0 };
+    eventually("the round trip to Redis is measured", probed).await;
     redis.pause();
     let lost = || async { reason().await.0 == 503 };
     eventually("a Redis that does not answer is noticed", lost).await;
     redis.resume();
     gateway.wait_ready().await;
     assert_eq!(gateway.metric("fleetcast_ready").await, 1.0);
+}
+
+#[tokio::test]
+async fn the_state_of_simulated_assets_is_accounted_for() {
+    let gateway =
+        Gateway::builder().command("demo").arg("--assets").arg(20_000).arg("--rate").arg(5).start().await;
+    // Every asset has spoken; the simulation itself is there from the start.
+    let spoken = || async { gateway.metric("fleetcast_updates_received_total").await >= 20_000.0 };
+    eventually("every asset has spoken", spoken).await;
+    let figures = json(&gateway, "/debug/memory").await;
+    let class = |name: &str| figures["classes"][name].as_u64().unwrap_or_else(|| panic!("{name}: {figures}"));
+    let per_asset = class("state") / 20_000;
+    assert!((200..4000).contains(&per_asset), "{per_asset} bytes per asset: {figures}");
+    assert!(class("tracks") > 0 && class("rooms") < 10_000, "{figures}");
+    let allocated = figures["allocator"]["allocated"].as_u64().unwrap();
+    assert!(class("state") + class("tracks") < allocated, "more than there is: {figures}");
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitStatus;
 
-use crate::support::{Gateway, GatewayBuilder, PATIENCE, Process, RedisServer, free_port};
+use crate::support::{Gateway, GatewayBuilder, Kafka, PATIENCE, Process, RedisServer, free_port};
 
 /// Every variable that operators are promised.
 const VARIABLES: &[&str] = &[
@@ -14,6 +14,14 @@ const VARIABLES: &[&str] = &[
     "REDIS_PREFIX",
     "AUTH",
     "CORS_ORIGINS",
+    "KAFKA_BROKERS",
+    "KAFKA_TOPICS",
+    "KAFKA_GROUP",
+    "KAFKA_PROPERTIES",
+    "FIELDS",
+    "MAX_SKEW",
+    "LEGACY_PUBLISH",
+    "PAYLOAD",
     "MAX_CONNECTIONS",
     "MAX_MESSAGE_BYTES",
     "MAX_SUBSCRIPTIONS",
@@ -180,4 +188,29 @@ async fn check_answers_a_line_each() {
     let (status, lines) = ended(check().env("FLEETCAST_REDIS_URL", nobody)).await;
     assert_eq!(status.code(), Some(1), "{lines:?}");
     assert!(lines[1].starts_with("failed  redis") && !lines[1].contains("hunter2"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn check_asks_kafka_for_the_topics() {
+    let kafka = Kafka::shared().await;
+    let topic = kafka.topic("check", 3).await;
+    let check = |brokers: &str, topics: &str| {
+        bare("check")
+            .env("FLEETCAST_SOURCE", "kafka")
+            .env("FLEETCAST_AUTH", "none")
+            .env("FLEETCAST_KAFKA_BROKERS", brokers)
+            .env("FLEETCAST_KAFKA_TOPICS", topics)
+            .env("FLEETCAST_KAFKA_GROUP", "check")
+    };
+    let (status, lines) = ended(check(kafka.brokers(), &topic)).await;
+    assert_eq!(status.code(), Some(0), "{lines:?}");
+    assert!(lines.contains(&format!("ok      topic {topic}: 3 partitions")), "{lines:?}");
+
+    let (status, lines) = ended(check(kafka.brokers(), &format!("{topic},nowhere"))).await;
+    assert_eq!(status.code(), Some(1), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("failed  topic nowhere: ")), "{lines:?}");
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let (status, lines) = ended(check(&nobody, &topic)).await;
+    assert_eq!(status.code(), Some(1), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with(&format!("failed  kafka {nobody}"))), "{lines:?}");
 }

@@ -12,15 +12,27 @@ mod support;
 mod admin;
 /// Options, exit codes, help.
 mod cli;
+/// Stock JavaScript clients of every generation, unchanged.
+mod clients;
 /// A member of a cluster with real Node replicas.
 mod cluster;
+/// What the edge answers, with Node's own error codes.
+mod edge;
 /// Updates of watched fleets through Redis, in churn and outages.
 mod feed;
+/// Subscriptions beyond the legacy contract: acknowledgement, snapshot, updates, resume.
+mod fleets;
 /// The harness itself does what its users rely on.
 mod harness;
+/// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
+mod kafka;
 /// Stock clients through the sticky proxy of `docker/`.
 mod proxy;
+/// Slow viewers, dead viewers, drained viewers.
+mod slow;
 /// The Redis store: what it writes, publishes and survives.
 mod store;
+/// Thousands of connections that come and go.
+mod storm;
 /// House rules.
 mod tidy;

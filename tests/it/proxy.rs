@@ -1,7 +1,7 @@
 //! The proxy configuration of `docker/`, run natively before two gateways: stock clients over polling, websocket
 //! and the upgrade reach one replica each, and the other when theirs goes away.
 
-use std::{path::Path, process::Command};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -11,7 +11,8 @@ const MESSAGES: usize = 100;
 
 async fn replica(redis: &RedisServer) -> Gateway {
     let gateway = Gateway::builder().env("FLEETCAST_SOURCE", "redis").redis(redis);
-    let gateway = gateway.env("FLEETCAST_SHUTDOWN_GRACE", "3s").start().await;
+    let gateway = gateway.env("FLEETCAST_SHUTDOWN_GRACE", "3s");
+    let gateway = gateway.env("FLEETCAST_TRUSTED_PROXIES", "127.0.0.1").start().await;
     gateway.wait_ready().await;
     gateway
 }
@@ -40,6 +41,11 @@ async fn publish(redis: &RedisServer, numbers: std::ops::Range<usize>) {
     }
 }
 
+async fn client_addresses(replica: &Gateway) -> Vec<String> {
+    let connections: Value = serde_json::from_str(&replica.admin_get("/debug/connections").await.1).unwrap();
+    connections.as_array().unwrap().iter().map(|one| one["ip"].as_str().unwrap().to_owned()).collect()
+}
+
 async fn fact(process: &mut Process, wanted: impl Fn(&Value) -> bool, what: &str) -> Value {
     let found = |line: &str| serde_json::from_str::<Value>(line).ok().filter(|value| wanted(value));
     process.wait_line(PATIENCE, what, found).await
@@ -62,6 +68,9 @@ async fn every_client_stays_on_its_replica_and_moves_when_that_goes() {
         let connections = replica.metric("fleetcast_connections").await;
         assert!(connections > 0.0, "an address picks the replica, and both are picked");
     }
+    let addresses = [client_addresses(&replicas[0]).await, client_addresses(&replicas[1]).await].concat();
+    let expected: BTreeSet<String> = (2..=16).map(|host| format!("127.0.0.{host}")).collect();
+    assert_eq!(BTreeSet::from_iter(addresses), expected, "the proxy is believed, and each client told apart");
     publish(&redis, 0..MESSAGES).await;
     let phase = fact(&mut viewers, |fact| fact["phase"] == 0, "the first phase").await;
     assert_eq!(phase["wrong"], serde_json::json!([]));

@@ -2,6 +2,7 @@
 // when all have everything: first before a replica goes away, then after the clients came back elsewhere.
 //
 // usage: proxy.mjs <url> <fleet> <messages per phase>
+import { Agent } from "node:http";
 import { clients, report } from "./clients.mjs";
 
 const [url, fleet, count] = [process.argv[2], process.argv[3], Number(process.argv[4])];
@@ -17,8 +18,8 @@ for (const [version, io] of Object.entries(clients)) {
       transports: list,
       query: { fleetId: fleet },
       forceNew: true,
-      // The proxy picks the replica by the client's address.
-      localAddress: `127.0.0.${address}`,
+      // The proxy picks the replica by the client's address; `localAddress` alone would miss polling.
+      agent: new Agent({ localAddress: `127.0.0.${address}`, keepAlive: true }),
       reconnectionDelay: 100,
       reconnectionDelayMax: 500,
     });

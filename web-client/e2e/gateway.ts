@@ -106,7 +106,7 @@ export class Gateway {
     while (Date.now() < deadline) {
       if (this.#process.exitCode !== null) break;
       const answer = await fetch(`${this.url}api/config`).catch(() => null);
-      if (answer?.ok) return;
+      if (answer) return;
       await new Promise((again) => setTimeout(again, 50));
     }
     throw new Error(`the gateway did not start on port ${this.port}:\n${this.log}`);

@@ -6,6 +6,7 @@ import type { Bbox, Shape } from 'fleetcast-client';
 import { ListOrder } from './fleet/order';
 import { ALL_STATES, refresh, SearchIndex, type Thresholds } from './fleet/refresh';
 import { FleetStore } from './fleet/store';
+import type { EarlyGateway } from './gateway/early';
 import { GatewayLink } from './gateway/link';
 import type { Scope } from './gateway/messages';
 import { Drawer, wrapLon } from './map/draw';
@@ -21,8 +22,8 @@ const REFRESH_MS = 500;
 
 export class App {
   readonly store = new FleetStore();
-  readonly link = new GatewayLink(this.store);
-  readonly selection = new Selection(this.store, this.link, () => this.map);
+  readonly link: GatewayLink;
+  readonly selection: Selection;
   map: MapView | null = null;
   drawer: Drawer | null = null;
   readonly #search = new SearchIndex();
@@ -30,7 +31,9 @@ export class App {
   #refreshedAt = Number.NEGATIVE_INFINITY;
   #refreshTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor() {
+  constructor(gateway: EarlyGateway) {
+    this.link = new GatewayLink(gateway, this.store);
+    this.selection = new Selection(this.store, this.link, () => this.map);
     this.link.onRows = () => {
       this.map?.invalidate();
       this.selection.rowsChanged();
@@ -43,16 +46,7 @@ export class App {
       this.link.say({ kind: 'visible', visible: !document.hidden }),
     );
     this.#sayWhenBack();
-  }
-
-  connect(token: string | null): void {
-    this.link.say({
-      kind: 'connect',
-      url: new URL('.', location.href).href,
-      token,
-      scope: view.scope.peek(),
-      intervalMs: view.intervalMs.peek(),
-    });
+    this.link.open();
   }
 
   useToken(token: string): void {

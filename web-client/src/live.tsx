@@ -9,6 +9,7 @@ import './style/dialogs.css';
 import './style/small.css';
 import { render } from 'preact';
 import { App } from './app';
+import type { EarlyGateway } from './gateway/early';
 import { MapView } from './map/map_view';
 import { Shell } from './panel/shell';
 import { loadConfig } from './view/config';
@@ -20,15 +21,13 @@ import { activeTheme, followTheme } from './view/theme';
 /** Where a first visit looks: all continents, the busiest in the middle. */
 const FIRST_PLACE = { lon: 12, lat: 30, zoom: 1.5 };
 
-export function startLive(root: HTMLElement, token: string | null): void {
-  const app = new App();
+export function startLive(root: HTMLElement, gateway: EarlyGateway): void {
+  const app = new App(gateway);
   render(<Shell app={app} />, root);
   listenToKeys(app);
   // For tests, and for whoever opens the console.
   Object.assign(globalThis, { fleetcast: app });
 
-  // The socket does not wait for the configuration, nor the map for the socket.
-  app.connect(token);
   keepView();
   const container = document.getElementById('map') as HTMLElement;
   const map = new MapView(

@@ -3,7 +3,9 @@
 import '@fontsource-variable/inter/wght.css';
 import './style/base.css';
 import { render } from 'preact';
+import { EarlyGateway } from './gateway/early';
 import { restoreView, takeToken } from './view/persist';
+import * as view from './view/state';
 import { followTheme } from './view/theme';
 
 const root = document.getElementById('app') as HTMLElement;
@@ -16,5 +18,6 @@ if (location.pathname.replace(/\/$/, '').endsWith('/ops')) {
     render(<OpsPage />, root);
   });
 } else {
-  void import('./live').then(({ startLive }) => startLive(root, takeToken()));
+  const gateway = new EarlyGateway(takeToken(), view.scope.peek(), view.intervalMs.peek());
+  void import('./live').then(({ startLive }) => startLive(root, gateway));
 }

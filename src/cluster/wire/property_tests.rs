@@ -13,7 +13,11 @@ fn value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         (-(1_i64 << 53)..(1_i64 << 53)).prop_map(Value::from),
         any::<i16>().prop_map(Value::from),
-        any::<f64>().prop_filter("JSON has no others", |float| float.is_finite()).prop_map(Value::from),
+        // Larger whole numbers have several decimal forms that JavaScript reads as one.
+        any::<f64>()
+            .prop_filter("JSON has no others", |float| float.is_finite()
+                && (float.fract() != 0.0 || float.abs() < 2_f64.powi(53)))
+            .prop_map(Value::from),
         "\\PC{0,40}".prop_map(Value::from),
         any::<String>().prop_map(Value::from),
     ];

@@ -190,7 +190,7 @@ impl Raw<'_> {
 
 impl RawSocket {
     fn info(self) -> SocketInfo {
-        let text = |raw: Option<Box<RawValue>>| raw.map_or("{}".into(), |raw| raw.get().into());
+        let text = |raw: Option<Box<RawValue>>| raw.map_or_else(|| "{}".into(), |raw| raw.get().into());
         SocketInfo { id: self.id, handshake: text(self.handshake), rooms: self.rooms, data: text(self.data) }
     }
 }

@@ -24,6 +24,7 @@ use crate::{fleet::Record, values::InvalidValue};
 
 /// The demo's size and speed.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Demo source")]
 pub struct Options {
     /// How many simulated assets there are.

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Records that may wait for Redis.
-const RECORDS_MAX: usize = 16_384;
+const RECORDS_MAX: usize = 8_192;
 /// Their bytes.
 const BYTES_MAX: usize = 32 << 20;
 /// Assets whose state is known without asking. Any number works: what is forgotten costs its next batch
@@ -46,8 +46,10 @@ pub struct RedisWriter {
     books: Books,
     settled: Settled,
     backoff: Backoff,
-    /// What Redis said last, if it was bad.
+    /// What Redis said last, if it was bad; at first, that nothing is known.
     trouble: Option<String>,
+    /// Whether the log says already that Redis is away.
+    is_told: bool,
     known: usize,
 }
 
@@ -73,7 +75,8 @@ impl RedisWriter {
             books: Books::default(),
             settled: Settled::default(),
             backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
-            trouble: None,
+            trouble: Some("connecting".to_owned()),
+            is_told: false,
             known: 0,
         }
     }
@@ -213,6 +216,7 @@ impl RedisWriter {
 
     fn lost(&mut self, error: &redis::RedisError) {
         tracing::warn!(%error, "lost the connection to redis, ingestion waits");
+        self.is_told = true;
         self.trouble = Some(error.to_string());
         // What is in flight has no answer any more. If it is executed later nevertheless, it meets other
         // versions than it expects, and changes nothing.
@@ -235,13 +239,14 @@ impl RedisWriter {
                 tracing::info!(redis = %self.store.0.redis, "connected, applying updates");
                 self.link = Connection::Up(link);
                 self.trouble = None;
+                self.is_told = false;
                 let fleets: Vec<_> = self.lanes.keys().cloned().collect();
                 for fleet in fleets {
                     self.start(&fleet);
                 }
             }
             Err(error) => {
-                if self.trouble.is_none() {
+                if !std::mem::replace(&mut self.is_told, true) {
                     tracing::warn!(%error, redis = %self.store.0.redis, "can not reach redis, ingestion waits");
                 }
                 self.trouble = Some(error.to_string());

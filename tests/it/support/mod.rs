@@ -3,16 +3,20 @@
 
 mod chaos;
 mod gateway;
+pub mod kafka;
 pub mod node;
 mod process;
 mod redis;
+mod viewer;
 
 use std::{future::Future, time::Duration};
 
 pub use chaos::ChaosProxy;
 pub use gateway::{Gateway, GatewayBuilder, parse_metrics};
+pub use kafka::Kafka;
 pub use process::Process;
 pub use redis::RedisServer;
+pub use viewer::Viewer;
 
 /// How long an ordinary condition may take on a busy machine with two cores.
 pub const PATIENCE: Duration = Duration::from_secs(20);

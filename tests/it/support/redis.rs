@@ -43,6 +43,10 @@ impl RedisServer {
         panic!("redis-server did not start: is it installed?");
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

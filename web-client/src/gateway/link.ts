@@ -3,10 +3,11 @@
 
 import type { FleetStore } from '../fleet/store';
 import * as view from '../view/state';
+import type { EarlyGateway } from './early';
 import type { FromWorker, Rates, ToWorker } from './messages';
 
 export class GatewayLink {
-  readonly #worker: Worker;
+  readonly #gateway: EarlyGateway;
   readonly #store: FleetStore;
   /** Called after rows changed. */
   onRows: () => void = () => {};
@@ -14,14 +15,18 @@ export class GatewayLink {
   onHistory: (message: Extract<FromWorker, { kind: 'history' }>) => void = () => {};
   onResync: (reason: string) => void = () => {};
 
-  constructor(store: FleetStore) {
+  constructor(gateway: EarlyGateway, store: FleetStore) {
+    this.#gateway = gateway;
     this.#store = store;
-    this.#worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
-    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#handle(data);
+  }
+
+  /** To be called once every listener is in place. */
+  open(): void {
+    this.#gateway.deliver((message) => this.#handle(message));
   }
 
   say(message: ToWorker): void {
-    this.#worker.postMessage(message);
+    this.#gateway.say(message);
   }
 
   #handle(message: FromWorker): void {

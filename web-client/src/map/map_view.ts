@@ -21,7 +21,7 @@ import { PALETTES, pointColors, type Theme } from './palette';
 import { pick } from './pick';
 import { listenToPointer, type PointerListener } from './pointer';
 import { type PointStyle, PointsLayer } from './points';
-import { LATER, offlineStyle, sourceUrl } from './style';
+import { LATER, offlineStyle, STAND_INS, sourceUrl } from './style';
 
 setWorkerUrl(mapWorkerUrl);
 
@@ -50,6 +50,8 @@ export class MapView {
     labels: false,
   };
   grouping = true;
+  /** How often the points were drawn, for measurements. */
+  draws = 0;
   readonly #store: FleetStore;
   readonly #points: PointsLayer;
   readonly #overlay: Overlay;
@@ -63,6 +65,7 @@ export class MapView {
   #cells: Cell[] = [];
   #cellsOf = '';
   #cellsAt = 0;
+  #drewAssets = false;
 
   constructor(container: HTMLElement, store: FleetStore, place: MapPlace, theme: Theme) {
     this.#store = store;
@@ -98,6 +101,13 @@ export class MapView {
     this.#camera = this.#look();
     this.map.on('zoom', () => this.#loadDetail());
     this.map.on('styledata', () => this.#loadDetail());
+    this.map.on('sourcedata', ({ sourceId, isSourceLoaded }) => {
+      if (!isSourceLoaded || !sourceId || !this.#loaded.has(sourceId)) return;
+      for (const { layer, until, minzoom, maxzoom } of STAND_INS) {
+        if (until !== sourceId || !this.map.getLayer(layer)) continue;
+        this.map.setLayerZoomRange(layer, minzoom, maxzoom);
+      }
+    });
     this.map.on('move', () => this.draw(performance.now()));
     this.map.on('resize', () => {
       this.map.setMinZoom(worldZoom(container));
@@ -224,6 +234,11 @@ export class MapView {
     };
     this.#points.draw(this.#camera, style, now);
     this.#overlay.draw(this.#camera, colors, this.scene, now);
+    if (!this.#drewAssets && this.#store.alive > 0) {
+      this.#drewAssets = true;
+      performance.mark('first-assets-drawn');
+    }
+    this.draws += 1;
     this.#pacer.started(now);
     this.#sync ??= this.#points.fence();
   }

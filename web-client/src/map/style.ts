@@ -52,6 +52,12 @@ export const LATER: Record<string, { url: string; zoom: number; maxzoom: number 
   towns: { url: towns, zoom: 8.3, maxzoom: 9 },
 };
 
+/** Coarser land stands in at any zoom; once the source `until` is there it keeps to its own zooms. */
+export const STAND_INS = [
+  { layer: 'land110', until: 'land50', minzoom: 0, maxzoom: COARSE_ZOOM },
+  { layer: 'land50', until: 'land10', minzoom: COARSE_ZOOM, maxzoom: DETAIL_ZOOM },
+] as const;
+
 /** `loaded` names those of `LATER` that are in use already, so that a theme change keeps them. */
 export function offlineStyle(colors: MapColors, loaded: ReadonlySet<string>): StyleSpecification {
   const later = Object.entries(LATER).map(([id, { url, maxzoom }]) => [
@@ -67,7 +73,7 @@ export function offlineStyle(colors: MapColors, loaded: ReadonlySet<string>): St
       countries: geojson(countryLabels, 4),
       ...Object.fromEntries(later),
     },
-    layers: [...surface(colors), ...lines(colors), ...labels(colors)],
+    layers: [...surface(colors, loaded), ...lines(colors), ...labels(colors)],
   };
 }
 
@@ -77,8 +83,11 @@ export const sourceUrl = (url: string): string => new URL(url, document.baseURI)
 
 const kind = (name: string): FilterSpecification => ['==', ['get', 'kind'], name];
 
-function surface(c: MapColors): LayerSpecification[] {
-  const middle = { minzoom: COARSE_ZOOM, maxzoom: DETAIL_ZOOM };
+function surface(c: MapColors, loaded: ReadonlySet<string>): LayerSpecification[] {
+  const middle = {
+    minzoom: COARSE_ZOOM,
+    ...(loaded.has('land10') && { maxzoom: DETAIL_ZOOM }),
+  };
   const fine = { minzoom: DETAIL_ZOOM };
   return [
     { id: 'sea', type: 'background', paint: { 'background-color': c.water } },
@@ -87,7 +96,7 @@ function surface(c: MapColors): LayerSpecification[] {
       id: 'land110',
       type: 'fill',
       source: 'land110',
-      maxzoom: COARSE_ZOOM,
+      ...(loaded.has('land50') && { maxzoom: COARSE_ZOOM }),
       paint: { 'fill-color': c.land, 'fill-antialias': false },
     },
     {
@@ -119,6 +128,8 @@ function lines(c: MapColors): LayerSpecification[] {
       source: 'water',
       filter: kind('river'),
       minzoom: 3,
+      // Surveyed at 1:50M: closer up its corners show.
+      maxzoom: 7,
       paint: { 'line-color': c.waterLine, 'line-width': width(0.5, 1.6) },
     },
     {

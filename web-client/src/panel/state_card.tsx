@@ -51,19 +51,16 @@ function Failed({ app, code, message }: { app: App; code: string; message: strin
       title={forbidden ? t.forbidden : t.failed}
       hint={forbidden ? t.forbiddenHint : message}
     >
-      {forbidden ? (
+      <div class="state-actions">
+        {!forbidden && (
+          <button type="button" class="button" onClick={() => app.watch({ ...view.scope.peek() })}>
+            {t.retry}
+          </button>
+        )}
         <button type="button" class="button primary" onClick={() => app.watchAll()}>
           {t.showEverything}
         </button>
-      ) : (
-        <button
-          type="button"
-          class="button primary"
-          onClick={() => app.watch({ ...view.scope.peek() })}
-        >
-          {t.retry}
-        </button>
-      )}
+      </div>
     </Card>
   );
 }

@@ -1,0 +1,8 @@
+//! From a real Kafka into a store: what is applied, what is committed, what goes to the dead letters, and
+//! that consuming never just ends.
+
+mod gateways;
+mod groups;
+mod outages;
+mod records;
+mod setup;

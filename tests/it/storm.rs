@@ -1,0 +1,101 @@
+//! Churn: the storm that killed the Node gateway. Afterwards nothing is left.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+
+use crate::support::{Gateway, RedisServer, Viewer, eventually_within};
+
+const SETTLED: Duration = Duration::from_secs(30);
+
+async fn wave(addr: &str, count: usize, fleets: usize) -> Vec<Viewer> {
+    stream::iter(0..count)
+        .map(|index| async move { Viewer::connect(addr, &format!("fleetId=fleet-{}", index % fleets)).await })
+        .buffer_unordered(64)
+        .collect()
+        .await
+}
+
+async fn settled(gateway: &Gateway, redis: &RedisServer) {
+    for metric in
+        ["fleetcast_viewers", "fleetcast_rooms", "fleetcast_connections", "fleetcast_redis_subscriptions"]
+    {
+        eventually_within(SETTLED, metric, async || gateway.metric(metric).await == 0.0).await;
+    }
+    eventually_within(SETTLED, "no channel is left", async || {
+        redis.command::<Vec<String>>(&["PUBSUB", "CHANNELS", "updates:*"]).await.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_waves_of_a_thousand_leave_nothing_behind() {
+    let redis = RedisServer::start().await;
+    let gateway = Gateway::builder()
+        .redis(&redis)
+        .env("FLEETCAST_SOURCE", "redis")
+        .env("FLEETCAST_CONNECT_RATE", "100000/s")
+        .env("FLEETCAST_LOG", "warn,fleetcast::app=info")
+        .start()
+        .await;
+    // One connection pays for what is made once: thread-local buffers, the first connection to Redis.
+    wave(gateway.addr(), 50, 5).await.into_iter().for_each(Viewer::tear_down);
+    settled(&gateway, &redis).await;
+    let fds = gateway.open_fds();
+    let tasks = gateway.metric("fleetcast_runtime_tasks").await;
+
+    for _ in 0..5 {
+        let viewers = wave(gateway.addr(), 1000, 100).await;
+        assert_eq!(gateway.metric("fleetcast_viewers").await, 1000.0);
+        assert_eq!(gateway.metric("fleetcast_rooms").await, 100.0);
+        redis.command::<i64>(&["PUBLISH", "updates:fleet-1", "hello"]).await;
+        for (index, mut viewer) in viewers.into_iter().enumerate() {
+            if index % 2 == 0 {
+                viewer.tear_down();
+            } else {
+                viewer.send("1").await;
+            }
+        }
+    }
+    settled(&gateway, &redis).await;
+    eventually_within(SETTLED, "descriptors are back", async || gateway.open_fds() <= fds + 4).await;
+    eventually_within(SETTLED, "tasks are back", async || {
+        gateway.metric("fleetcast_runtime_tasks").await <= tasks + 4.0
+    })
+    .await;
+    assert_eq!(gateway.metric("fleetcast_bridge_errors_total").await, 0.0);
+}
+
+/// The article's three heap snapshots: A at start, B with viewers, C after they are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_after_a_storm_is_memory_before_it() {
+    let redis = RedisServer::start().await;
+    let gateway = Gateway::builder()
+        .redis(&redis)
+        .env("FLEETCAST_SOURCE", "redis")
+        .env("FLEETCAST_CONNECT_RATE", "100000/s")
+        .env("FLEETCAST_LOG", "warn,fleetcast::app=info")
+        .start()
+        .await;
+    let allocated = async |mark: &str| -> f64 {
+        let (status, body) = gateway.admin_get(&format!("/debug/memory?mark={mark}")).await;
+        assert_eq!(status, 200, "{body}");
+        gateway.rss_bytes() as f64
+    };
+    // The first storm pays for tables and pools that are made once and stay.
+    wave(gateway.addr(), 2500, 500).await.into_iter().for_each(Viewer::tear_down);
+    settled(&gateway, &redis).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let a = allocated("A").await;
+    let viewers = wave(gateway.addr(), 2500, 500).await;
+    let b = allocated("B").await;
+    viewers.into_iter().for_each(Viewer::tear_down);
+    settled(&gateway, &redis).await;
+    let mut c = f64::MAX;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        c = c.min(allocated("C").await);
+    }
+    assert!(b > a + 10e6, "2,500 viewers cost something: {a} {b}");
+    assert!(c - a <= 0.05 * (b - a), "A {a}, B {b}, C {c}: {:.1} % stay", 100.0 * (c - a) / (b - a));
+}

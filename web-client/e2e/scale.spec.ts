@@ -1,0 +1,46 @@
+// Fifty thousand assets in one tab.
+
+import { expect, test } from '@playwright/test';
+import { Gateway } from './gateway';
+import { expectAssets, litAssets, openLive } from './page';
+
+const ASSETS = 50_000;
+
+test('50,000 moving assets: each a lit pixel, and the page keeps answering', async ({ page }) => {
+  test.setTimeout(180_000);
+  const gateway = await Gateway.start({ assets: ASSETS, fleets: 200 });
+  try {
+    await openLive(page, `${gateway.url}?group=0&at=20,12,1.4`);
+    await expectAssets(page, ASSETS);
+    await expect(async () => {
+      const { onScreen, lit } = await litAssets(page);
+      expect(onScreen).toBeGreaterThan(ASSETS * 0.5);
+      expect(lit).toBe(onScreen);
+    }).toPass();
+    // Typing must not wait for the map: half of the frames come within three.
+    const gaps = await page.evaluate(async () => {
+      const seen: number[] = [];
+      let last = performance.now();
+      for (let i = 0; i < 120; i++) {
+        await new Promise(requestAnimationFrame);
+        seen.push(performance.now() - last);
+        last = performance.now();
+      }
+      return seen.sort((a, b) => a - b);
+    });
+    expect(gaps[60]).toBeLessThan(50);
+    await page.keyboard.press('/');
+    await page.keyboard.type('zzzz');
+    await expect(page.getByText('Nothing matches these filters')).toBeVisible();
+    await page.getByRole('button', { name: 'Clear filters' }).click();
+    await expectAssets(page, ASSETS);
+    const list = page.getByTestId('list');
+    await list.evaluate((element) => {
+      element.scrollTop = element.scrollHeight;
+    });
+    await expect(list.getByRole('option').last()).toHaveAttribute('aria-posinset', String(ASSETS));
+    expect(await list.getByRole('option').count()).toBeLessThan(40);
+  } finally {
+    await gateway.stop();
+  }
+});
