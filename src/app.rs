@@ -5,18 +5,19 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use serde_json::json;
 use tokio::{net::TcpListener, runtime::Handle, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{AuthKind, Config},
     dispatch::{Audience, DispatchOptions},
     gateway::{Gateway, GatewayOptions},
     http::{self, Admin},
-    observe::{MemoryClasses, Metrics, Readiness, RuntimeLag},
+    observe::{Condition, MemoryClasses, Metrics, Readiness, RuntimeLag},
     shutdown::Signals,
     sockets::SocketOptions,
     store::Store,
-    transport::{CloseReason, Engine, EngineOptions, Listener},
+    tasks::Tasks,
+    transport::{CloseReason, Engine, EngineOptions, Listener, ListenerOptions},
     upstream::Upstream,
 };
 
@@ -28,65 +29,107 @@ const WAVES_SHARE: f64 = 0.6;
 /// Runs until a signal, then ends cleanly.
 ///
 /// # Errors
-/// A port is taken, or a part could not be built.
+/// A port is taken, a part could not be built, or a task ended that the process cannot do without.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::install().context("cannot handle signals")?;
-    let metrics = Arc::new(Metrics::default());
-    let readiness = Readiness::default();
-    let serving = readiness.condition("serving");
-    let ports = &config.shared.ports;
-    let public = Listener::bind(ports.listen, metrics.clone())
-        .with_context(|| format!("cannot listen on {} (FLEETCAST_LISTEN)", ports.listen))?;
-    let admin = TcpListener::bind(ports.admin_listen)
-        .await
-        .with_context(|| format!("cannot listen on {} (FLEETCAST_ADMIN_LISTEN)", ports.admin_listen))?;
-    let (public_addr, admin_addr) = (public.addr()?, admin.local_addr()?);
-    if config.auth == AuthKind::None {
-        tracing::warn!("authentication is off: everybody who reaches the public port sees every fleet");
+    App::start(&config).await?.run(async || signals.next().await).await
+}
+
+/// The running process.
+#[derive(Debug)]
+struct App {
+    gateway: Gateway,
+    tasks: Tasks,
+    stop_sources: CancellationToken,
+    stop: CancellationToken,
+    serving: Condition,
+    grace: Duration,
+    _lag: RuntimeLag,
+}
+
+impl App {
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::default());
+        let readiness = Readiness::default();
+        let serving = readiness.condition("serving");
+        let ports = &config.shared.ports;
+        let limits = ListenerOptions::for_sessions(config.shared.edge.max_connections as usize);
+        let public = Listener::bind(ports.listen, limits, metrics.clone())
+            .with_context(|| format!("cannot listen on {} (FLEETCAST_LISTEN)", ports.listen))?;
+        let admin = TcpListener::bind(ports.admin_listen)
+            .await
+            .with_context(|| format!("cannot listen on {} (FLEETCAST_ADMIN_LISTEN)", ports.admin_listen))?;
+        let (public_addr, admin_addr) = (public.addr()?, admin.local_addr()?);
+        if config.auth == AuthKind::None {
+            tracing::warn!("authentication is off: everybody who reaches the public port sees every fleet");
+        }
+        let lag = RuntimeLag::start(Handle::current(), Arc::clone(&metrics))
+            .context("cannot sample the runtime")?;
+
+        let (stop_sources, stop) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = Tasks::default();
+        let upstream = Upstream::build(config, &metrics, &readiness)?;
+        let options = gateway_options(config, upstream.relays_only());
+        let (feed, loader) = (upstream.feed.clone(), upstream.loader());
+        let gateway = Gateway::start(options, feed, &loader, &metrics, &tasks, &stop);
+        let store = upstream.store.clone();
+        upstream.start(gateway.dispatcher.clone(), &metrics, &readiness, &tasks, &stop_sources, &stop);
+
+        let parts = Admin {
+            metrics,
+            readiness,
+            memory: memory_classes(&gateway.engine, &gateway.audience, store.as_ref()),
+            connections: connections(&gateway.engine),
+        };
+        tasks.spawn("admin-http", serve_admin(admin, parts, stop.clone()));
+        let routes = gateway.routes().merge(http::web_client());
+        tasks.spawn("listener", public.serve(routes, stop.clone()));
+        tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
+        serving.set_ready();
+        let grace = config.shared.shutdown.shutdown_grace;
+        Ok(Self { gateway, tasks, stop_sources, stop, serving, grace, _lag: lag })
     }
-    let lag =
-        RuntimeLag::start(Handle::current(), Arc::clone(&metrics)).context("cannot sample the runtime")?;
 
-    let (stop_sources, stop) = (CancellationToken::new(), CancellationToken::new());
-    let tasks = TaskTracker::new();
-    let upstream = Upstream::build(&config, &metrics, &readiness)?;
-    let options = gateway_options(&config, upstream.relays_only());
-    let gateway = Gateway::start(options, upstream.feed.clone(), &upstream.loader(), &metrics, &tasks, &stop);
-    let store = upstream.store.clone();
-    upstream.start(gateway.dispatcher.clone(), &metrics, &readiness, &tasks, &stop_sources, &stop);
-
-    let parts = Admin {
-        metrics,
-        readiness,
-        memory: memory_classes(&gateway.engine, &gateway.audience, store.as_ref()),
-        connections: connections(&gateway.engine),
-    };
-    tasks.spawn(http::serve(admin, parts.router(), stop.clone()));
-    let routes = gateway.routes().merge(http::web_client());
-    tasks.spawn(public.serve(routes, stop.clone()));
-    tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
-    serving.set_ready();
-
-    let signal = signals.next().await;
-    tracing::info!(signal, "stopping");
-    serving.set_unready("shutting down");
-    stop_sources.cancel();
-    let grace = config.shared.shutdown.shutdown_grace;
-    let orderly = async {
-        drain(&gateway.engine, grace).await;
-        stop.cancel();
-        tasks.close();
-        tasks.wait().await;
-    };
-    tokio::select! {
-        ended = timeout(grace, orderly) => if ended.is_err() {
-            tracing::warn!("not everything ended within the grace period");
-        },
-        signal = signals.next() => tracing::warn!(signal, "stopping at once"),
+    /// Runs until a signal or the end of an essential task; both end the process in the same order.
+    async fn run(self, mut next_signal: impl AsyncFnMut() -> &'static str) -> anyhow::Result<()> {
+        let failure = tokio::select! {
+            signal = next_signal() => {
+                tracing::info!(signal, "stopping");
+                None
+            }
+            ended = self.tasks.next_end() => {
+                let task = ended.as_ref().map(|ended| ended.task);
+                tracing::error!(task, "stopping: a task ended that the process cannot do without");
+                ended
+            }
+        };
+        self.serving.set_unready("shutting down");
+        self.stop_sources.cancel();
+        let orderly = async {
+            drain(&self.gateway.engine, self.grace).await;
+            self.stop.cancel();
+            self.tasks.all_ended().await
+        };
+        let outcome = tokio::select! {
+            ended = timeout(self.grace, orderly) => ended.unwrap_or_else(|_| {
+                tracing::warn!("not everything ended within the grace period");
+                Ok(())
+            }),
+            signal = next_signal() => {
+                tracing::warn!(signal, "stopping at once");
+                Ok(())
+            }
+        };
+        failure.map_or(outcome, Err)?;
+        tracing::info!("stopped");
+        Ok(())
     }
-    drop(lag);
-    tracing::info!("stopped");
-    Ok(())
+}
+
+async fn serve_admin(listener: TcpListener, parts: Admin, stop: CancellationToken) {
+    if let Err(error) = http::serve(listener, parts.router(), stop).await {
+        tracing::error!(%error, "cannot serve the admin port any more");
+    }
 }
 
 fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
@@ -168,4 +211,56 @@ fn connections(engine: &Engine) -> http::ConnectionList {
         };
         engine.sessions().iter().take(limit).map(session).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::{DemoRun, Environment};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: DemoRun,
+    }
+
+    async fn demo() -> App {
+        let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--shutdown-grace", "2s"];
+        let line = Line::try_parse_from(["fleetcast"].iter().chain(&ports)).unwrap();
+        let environment = Environment::read(&<Line as clap::CommandFactory>::command());
+        App::start(&Config::demo(line.run, &environment).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_essential_task_that_panics_or_ends_stops_the_process_with_its_name() {
+        let app = demo().await;
+        app.tasks.spawn("shard", async { panic!("a bug") });
+        let error = app.run(async || std::future::pending().await).await.unwrap_err();
+        assert_eq!(error.to_string(), "the task `shard` panicked: a bug");
+
+        let app = demo().await;
+        app.tasks.spawn("feed", async {});
+        let error = app.run(async || std::future::pending().await).await.unwrap_err();
+        assert_eq!(error.to_string(), "the task `feed` ended by itself");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_part_is_an_essential_task_and_a_signal_ends_them_all_without_an_error() {
+        let app = demo().await;
+        let shards = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        assert_eq!(app.tasks.names(), {
+            let mut names = vec!["shard"; shards];
+            names.extend(["admin-http", "listener", "pipeline", "relay", "session-sweeper"]);
+            names.sort_unstable();
+            names
+        });
+        let mut signals = ["SIGTERM"].into_iter();
+        let next = async || match signals.next() {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        };
+        app.run(next).await.unwrap();
+    }
 }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, body::Body, routing::any};
 use http::Request;
 use socketioxide::SocketIo;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     feed::Feed,
     observe::Metrics,
     sockets::{self, Hub, SocketOptions},
+    tasks::Tasks,
     transport::{Engine, EngineOptions},
 };
 
@@ -52,7 +53,7 @@ impl Gateway {
         feed: Feed,
         loader: &Loader,
         metrics: &Arc<Metrics>,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         stop: &CancellationToken,
     ) -> Self {
         let message_bytes_max = options.engine.message_bytes_max;
@@ -82,7 +83,7 @@ impl Gateway {
                 drop(service.clone().call((bridge, request)));
             }),
         );
-        tasks.spawn(engine.clone().run(stop.clone()));
+        tasks.spawn("session-sweeper", engine.clone().run(stop.clone()));
         Self { engine, dispatcher, audience }
     }
 

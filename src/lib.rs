@@ -29,6 +29,7 @@ pub mod shutdown;
 pub mod sockets;
 pub mod source;
 pub mod store;
+pub mod tasks;
 pub mod transport;
 pub(crate) mod upstream;
 pub mod values;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, SourceKind, StoreKind},
@@ -16,6 +16,7 @@ use crate::{
     pipeline::Pipeline,
     source::{self, demo::Demo, kafka::Kafka},
     store::{MemoryStore, RedisStore, Store, TrackRule},
+    tasks::Tasks,
 };
 
 /// What is upstream of dispatch, built and not started.
@@ -104,20 +105,20 @@ impl Upstream {
         dispatcher: Dispatcher,
         metrics: &Arc<Metrics>,
         readiness: &Readiness,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         stop_sources: &CancellationToken,
         stop: &CancellationToken,
     ) {
         let ingest = |source, writer, fresh| {
             let condition = readiness.condition("store");
             let pipeline = Pipeline::new(source, writer, fresh, metrics.clone(), condition);
-            tasks.spawn(pipeline.run(stop_sources.clone()));
+            tasks.spawn("pipeline", pipeline.run(stop_sources.clone()));
         };
         let follow = |(task, bursts): Followed, dispatcher| {
             let condition = readiness.condition("redis");
             condition.set_unready("not connected yet");
-            tasks.spawn(task.run(stop.clone()));
-            tasks.spawn(follow(bursts, dispatcher, condition));
+            tasks.spawn("feed", task.run(stop.clone()));
+            tasks.spawn("feed-consumer", follow(bursts, dispatcher, condition));
         };
         match self.source {
             Source::Relay(followed) => follow(followed, dispatcher),
@@ -125,7 +126,7 @@ impl Upstream {
                 let (fresh, applied) = mpsc::channel(FRESH_MAX);
                 let epoch = store.epoch();
                 ingest(source, Store::Memory(store).writer(), Some(fresh));
-                tasks.spawn(relay(applied, epoch, dispatcher));
+                tasks.spawn("relay", relay(applied, epoch, dispatcher));
             }
             Source::Redis(source, store, followed) => {
                 ingest(source, Store::Redis(store).writer(), None);

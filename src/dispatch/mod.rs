@@ -20,7 +20,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 pub use audience::{Audience, Membership};
 pub use encode::Payload;
@@ -30,6 +30,7 @@ use crate::{
     fleet::{Epoch, FleetBatch, FleetId},
     observe::Metrics,
     store::Snapshot,
+    tasks::Tasks,
     transport::Session,
 };
 use shard::{Control, Shard};
@@ -96,14 +97,14 @@ impl Dispatcher {
         options: &DispatchOptions,
         loader: &Loader,
         metrics: &Arc<Metrics>,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         stop: &CancellationToken,
     ) -> Self {
         let shards = (0..options.shards.max(1)).map(|_| {
             let (batches, data) = mpsc::channel(BATCHES_MAX);
             let (controls, control) = mpsc::channel(CONTROLS_MAX);
             let shard = Shard::new(options.clone(), loader.clone(), metrics.clone(), controls.downgrade());
-            tasks.spawn(shard.run(data, control, stop.clone()));
+            tasks.spawn("shard", shard.run(data, control, stop.clone()));
             ShardHandle { batches, controls }
         });
         Self { shards: shards.collect(), hasher: foldhash::fast::FixedState::default() }

@@ -159,6 +159,10 @@ metrics! {
     disconnects: Family<ReasonLabels, Counter> as "disconnects",
     /// Connections that could not be accepted (no descriptors left, say).
     accept_errors: Counter as "accept_errors",
+    /// Connections refused on the public port because there were too many that are no websockets.
+    accepts_refused: Counter as "accepts_refused",
+    /// Connections on the public port that are no websockets.
+    http_connections: Gauge as "http_connections",
     /// Websockets closed for breaking the websocket protocol.
     protocol_errors: Counter as "protocol_errors",
     /// Sessions ended because socketioxide wrote something that is no whole frame. Must stay 0.

@@ -1,5 +1,8 @@
 //! The public port: accepts connections and serves HTTP on them, with a deadline for every request's
 //! head. A websocket leaves HTTP by its upgrade and is a session's from then on.
+//!
+//! Invariants: no more HTTP connections than the limit, whatever they send or do not send; a connection
+//! that ended, or whose task panicked, is forgotten at once; no error of one ends the accepting of others.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -18,6 +22,13 @@ use crate::observe::Metrics;
 
 /// How long to wait when the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often the log says that accepting fails, or that there are too many.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(5);
+/// HTTP connections beyond the limit of sessions: requests of those who are not in, such as for the page.
+const MARGIN: usize = 1024;
+/// What a connection beyond the limit gets, if its socket takes it at once.
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 /// Bytes that the kernel may hold for one viewer (it allows twice this). Left to itself it would hold
 /// megabytes of stale updates, which can be neither conflated nor counted.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
@@ -28,11 +39,30 @@ const USER_TIMEOUT_MS: u32 = 30_000;
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddr(pub SocketAddr);
 
+/// What connections may cost before they are sessions.
+#[derive(Debug, Clone, Copy)]
+pub struct ListenerOptions {
+    /// How many HTTP connections there may be. Websockets have left HTTP and count as sessions.
+    pub connections_max: usize,
+    /// How long the head of a request may take, the first one from accepting the connection.
+    pub head_timeout: Duration,
+}
+
+impl ListenerOptions {
+    /// The limits that go with so many sessions.
+    #[must_use]
+    pub fn for_sessions(sessions_max: usize) -> Self {
+        Self { connections_max: sessions_max.saturating_add(MARGIN), head_timeout: REQUEST_TIMEOUT }
+    }
+}
+
 /// A bound port.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
+    options: ListenerOptions,
     metrics: Arc<Metrics>,
+    complained: Option<Instant>,
 }
 
 impl Listener {
@@ -40,13 +70,14 @@ impl Listener {
     ///
     /// # Errors
     /// The address is in use or not ours.
-    pub fn bind(addr: SocketAddr, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub fn bind(addr: SocketAddr, options: ListenerOptions, metrics: Arc<Metrics>) -> io::Result<Self> {
         let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
         socket.listen(4096)?;
-        Ok(Self { socket: TcpListener::from_std(socket.into())?, metrics })
+        let socket = TcpListener::from_std(socket.into())?;
+        Ok(Self { socket, options, metrics, complained: None })
     }
 
     /// The bound address.
@@ -58,24 +89,63 @@ impl Listener {
     }
 
     /// Serves `router` until `stop`, then lets requests under way finish.
-    pub async fn serve(self, router: Router, stop: CancellationToken) {
+    pub async fn serve(mut self, router: Router, stop: CancellationToken) {
         let mut connections = JoinSet::new();
-        while let Some(accepted) = stop.run_until_cancelled(self.socket.accept()).await {
-            while connections.try_join_next().is_some() {}
-            match accepted {
-                Ok((stream, peer)) => {
-                    prepare(&stream);
-                    connections.spawn(connection(stream, peer, router.clone(), stop.clone()));
-                }
-                Err(error) => {
-                    // Out of descriptors: those who are here are served on, new ones wait.
-                    self.metrics.accept_errors.inc();
-                    tracing::warn!(%error, "accepting a connection failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                // A connection whose task panicked is one connection less, and nothing else: the panic
+                // has been logged and counted.
+                Some(_) = connections.join_next() => {}
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, _)) if connections.len() >= self.options.connections_max => self.refuse(&stream),
+                    Ok((stream, peer)) => {
+                        prepare(&stream);
+                        let head_timeout = self.options.head_timeout;
+                        connections.spawn(connection(stream, peer, router.clone(), head_timeout, stop.clone()));
+                    }
+                    Err(error) => self.failed(&error).await,
+                },
             }
+            self.note(connections.len());
         }
         while connections.join_next().await.is_some() {}
+        self.note(0);
+    }
+
+    fn note(&self, connections: usize) {
+        self.metrics.http_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+    }
+
+    fn refuse(&mut self, stream: &TcpStream) {
+        self.metrics.accepts_refused.inc();
+        // Best effort: whoever has sent nothing yet can read it.
+        stream.try_write(BUSY).ok();
+        if self.may_complain() {
+            tracing::warn!(connections_max = self.options.connections_max, "too many HTTP connections");
+        }
+    }
+
+    /// Out of descriptors: those who are here are served on, new ones wait. A client that left before it
+    /// was accepted is no reason to wait.
+    async fn failed(&mut self, error: &io::Error) {
+        self.metrics.accept_errors.inc();
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return;
+        }
+        if self.may_complain() {
+            tracing::warn!(%error, "accepting a connection failed");
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+
+    fn may_complain(&mut self) -> bool {
+        let may = self.complained.is_none_or(|last| last.elapsed() >= COMPLAINT_PAUSE);
+        if may {
+            self.complained = Some(Instant::now());
+        }
+        may
     }
 }
 
@@ -86,9 +156,15 @@ fn prepare(stream: &TcpStream) {
     rustix::net::sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MS).ok();
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    head_timeout: Duration,
+    stop: CancellationToken,
+) {
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT).max_buf_size(16 * 1024);
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(16 * 1024);
     let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(PeerAddr(peer));
         router.clone().oneshot(request.map(Body::new))
@@ -101,4 +177,102 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
         () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
     }
     serving.await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+
+    struct Served {
+        addr: SocketAddr,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    fn serve(connections_max: usize, head_timeout: Duration) -> Served {
+        let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
+        let options = ListenerOptions { connections_max, head_timeout };
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options, metrics.clone()).unwrap();
+        let addr = listener.addr().unwrap();
+        let broken = get(async || -> &str { panic!("a bug in one request") });
+        let router = Router::new().route("/", get(async || "fine")).route("/broken", broken);
+        Served { addr, metrics, task: tokio::spawn(listener.serve(router, stop.clone())), stop }
+    }
+
+    /// Everything that comes until the other side closes.
+    async fn ask(addr: SocketAddr, request: &str) -> String {
+        let mut socket = TcpStream::connect(addr).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        rest(&mut socket).await
+    }
+
+    async fn rest(socket: &mut TcpStream) -> String {
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut answer));
+        read.await.expect("an end in time").ok();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    async fn until(served: &Served, connections: i64) {
+        let wait = async {
+            while served.metrics.http_connections.get() != connections {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let seen = tokio::time::timeout(Duration::from_secs(10), wait).await;
+        assert!(seen.is_ok(), "{} and not {connections}", served.metrics.http_connections.get());
+    }
+
+    #[tokio::test]
+    async fn idle_sockets_fill_the_limit_and_not_the_process_and_go_by_themselves() {
+        let served = serve(3, Duration::from_millis(600));
+        let mut idle = Vec::new();
+        for _ in 0..3 {
+            idle.push(TcpStream::connect(served.addr).await.unwrap());
+        }
+        until(&served, 3).await;
+        let mut refused = TcpStream::connect(served.addr).await.unwrap();
+        assert!(rest(&mut refused).await.starts_with("HTTP/1.1 503"));
+        assert_eq!(served.metrics.accepts_refused.get(), 1);
+        // Neither silence nor a head that trickles in keeps a place; and nobody else need come for it.
+        idle[0].write_all(b"GET / HT").await.unwrap();
+        until(&served, 0).await;
+        assert!(ask(served.addr, REQUEST).await.ends_with("fine"));
+        served.stop.cancel();
+        served.task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_head_that_trickles_in_has_one_deadline_and_not_one_per_byte() {
+        let served = serve(3, Duration::from_millis(300));
+        let mut slow = TcpStream::connect(served.addr).await.unwrap();
+        let begun = Instant::now();
+        for byte in REQUEST.as_bytes().iter().cycle() {
+            if slow.write_all(&[*byte]).await.is_err() || begun.elapsed() > Duration::from_secs(5) {
+                break;
+            }
+            if served.metrics.http_connections.get() == 0 && begun.elapsed() > Duration::from_millis(250) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_connection_and_nobody_elses() {
+        let served = serve(3, Duration::from_secs(5));
+        let mut other = TcpStream::connect(served.addr).await.unwrap();
+        until(&served, 1).await;
+        assert_eq!(ask(served.addr, "GET /broken HTTP/1.1\r\nHost: h\r\n\r\n").await, "");
+        other.write_all(REQUEST.as_bytes()).await.unwrap();
+        assert!(rest(&mut other).await.ends_with("fine"));
+        until(&served, 0).await;
+    }
 }

@@ -26,7 +26,7 @@ use std::{fmt, time::Duration};
 pub use bridge::Bridge;
 pub use engine::{Engine, Upper};
 pub use handshake::{Handshake, Origins};
-pub use listener::{Listener, PeerAddr};
+pub use listener::{Listener, ListenerOptions, PeerAddr};
 pub use session::{BARRIER_EVENT, Sent, Session};
 pub use shared_frame::{event_frame, put_event_frame};
 

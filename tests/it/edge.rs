@@ -201,3 +201,36 @@ async fn admission_answers_503_and_costs_nobody_else_anything() {
     redis.command::<i64>(&["PUBLISH", "updates:f", "still here"]).await;
     assert_eq!(first.event("fleet_update").await, "still here");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_descriptors_new_connections_wait_and_nobody_is_lost() {
+    let redis = RedisServer::start().await;
+    let gateway = Gateway::builder().redis(&redis).env("FLEETCAST_SOURCE", "redis").start().await;
+    let mut here = Viewer::connect(gateway.addr(), "fleetId=f").await;
+    // One client, so that its connection to the admin port is there already.
+    let admin = reqwest::Client::builder().pool_max_idle_per_host(1).build().unwrap();
+    let errors = async || -> f64 {
+        let url = format!("http://{}/metrics", gateway.admin_addr());
+        let text = admin.get(url).send().await.unwrap().text().await.unwrap();
+        let of_accept = |sample: &&crate::support::Sample| sample.name == "fleetcast_accept_errors_total";
+        crate::support::parse_metrics(&text).iter().find(of_accept).map_or(0.0, |sample| sample.value)
+    };
+    assert_eq!(errors().await, 0.0);
+
+    let pid = rustix::process::Pid::from_raw(i32::try_from(gateway.pid()).unwrap());
+    let limit = |most| {
+        let new = rustix::process::Rlimit { current: most, maximum: Some(4096) };
+        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, new).unwrap();
+    };
+    limit(Some(3));
+    let addr = gateway.addr().to_owned();
+    let waiting = tokio::spawn(async move { Viewer::connect(&addr, "fleetId=f").await });
+    eventually("accepting fails, again and again", async || errors().await >= 5.0).await;
+    redis.command::<i64>(&["PUBLISH", "updates:f", "still served"]).await;
+    assert_eq!(here.event("fleet_update").await, "still served");
+    limit(Some(4096));
+    waiting.await.unwrap();
+    let complaints = gateway.log();
+    let complaints = complaints.iter().filter(|line| line["message"] == "accepting a connection failed");
+    assert!((1..3).contains(&complaints.count()), "the log tells it, and is not flooded with it");
+}

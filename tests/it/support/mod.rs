@@ -12,7 +12,7 @@ mod viewer;
 use std::{future::Future, time::Duration};
 
 pub use chaos::ChaosProxy;
-pub use gateway::{Gateway, GatewayBuilder, parse_metrics};
+pub use gateway::{Gateway, GatewayBuilder, Sample, parse_metrics};
 pub use kafka::Kafka;
 pub use process::Process;
 pub use redis::RedisServer;
