@@ -31,7 +31,7 @@ const http = createServer();
 const io = new Server(http, { serveClient: false });
 const sharded = process.env.ADAPTER === "sharded";
 io.adapter(sharded ? createShardedAdapter(pub, sub, options) : createAdapter(pub, sub, options));
-const emitter = new Emitter(pub, { key: options.key });
+const emitter = new Emitter(pub, options.key ? { key: options.key } : {});
 
 // What servers are told by each other, and what they answer.
 const serverEvents = [];
@@ -52,12 +52,11 @@ const sockets = new Map();
 
 /** Connects a stock dashboard to this replica. `reply` is what it answers to events that ask. */
 const client = async (name, rooms = [], reply = undefined) => {
-  const query = new URLSearchParams(rooms.map((room) => ["room", room]));
+  const query = new URLSearchParams([["marker", name], ...rooms.map((room) => ["room", room])]);
   const socket = clients["4.8"](`http://127.0.0.1:${http.address().port}?${query}`, {
     transports: ["websocket"],
     forceNew: true,
     reconnection: false,
-    query: { marker: name },
   });
   const got = [];
   let reason = null;

@@ -14,7 +14,6 @@ pub struct NodeReplica {
     process: Process,
     control: String,
     pub uid: String,
-    pub port: u64,
 }
 
 pub struct Builder(node::Script);
@@ -100,7 +99,6 @@ impl Builder {
         NodeReplica {
             control: format!("http://127.0.0.1:{}", facts["control"]),
             uid: facts["uid"].as_str().unwrap().to_owned(),
-            port: facts["public"].as_u64().unwrap(),
             process,
         }
     }
