@@ -18,7 +18,7 @@ use crate::{
     store::Store,
     tasks::Tasks,
     transport::{CloseReason, Engine, EngineOptions, Listener, ListenerOptions},
-    upstream::Upstream,
+    upstream::{self, Upstream},
 };
 
 /// How often a wave of viewers is closed while draining.
@@ -71,7 +71,8 @@ impl App {
         let upstream = Upstream::build(config, &metrics, &readiness)?;
         let options = gateway_options(config, upstream.relays_only());
         let (feed, loader) = (upstream.feed.clone(), upstream.loader());
-        let gateway = Gateway::start(options, feed, &loader, &metrics, &tasks, &stop);
+        let cluster = upstream::cluster(config, &metrics, &readiness)?;
+        let gateway = Gateway::start(options, cluster, feed, &loader, &metrics, &tasks, &stop);
         let store = upstream.store.clone();
         upstream.start(gateway.dispatcher.clone(), &metrics, &readiness, &tasks, &stop_sources, &stop);
 

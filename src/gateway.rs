@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::{
-    cluster::{ClusterAdapter, ClusterState, Io},
+    cluster::{self, ClusterAdapter, ClusterState, Io, LocalSockets, Member, Rooms},
     dispatch::{Audience, DispatchOptions, Dispatcher, Loader},
     feed::Feed,
     observe::Metrics,
-    sockets::{self, Hub, SocketOptions},
+    sockets::{self, Hub, LocalViewers, SocketOptions},
     tasks::Tasks,
     transport::{Engine, EngineOptions},
 };
@@ -46,10 +46,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the shards and the sweeper on `tasks`; they end with `stop`.
+    /// Starts the shards, the sweeper and the cluster on `tasks`; they end with `stop`. Without `cluster`
+    /// the sockets of this replica are all there are.
     #[must_use]
     pub fn start(
         options: GatewayOptions,
+        cluster: Option<cluster::Connection>,
         feed: Feed,
         loader: &Loader,
         metrics: &Arc<Metrics>,
@@ -57,8 +59,9 @@ impl Gateway {
         stop: &CancellationToken,
     ) -> Self {
         let message_bytes_max = options.engine.message_bytes_max;
+        let state = ClusterState::default();
         let (service, io): (_, Io) = SocketIo::builder()
-            .with_adapter::<ClusterAdapter>(ClusterState::default())
+            .with_adapter::<ClusterAdapter>(state.clone())
             .ping_interval(NEVER)
             .ping_timeout(NEVER)
             .ws_read_buffer_size(256)
@@ -66,7 +69,8 @@ impl Gateway {
             .ws_max_frame_size(message_bytes_max + 16)
             .build_svc();
         let dispatcher = Dispatcher::start(&options.dispatch, loader, metrics, tasks, stop);
-        let audience = Arc::new(Audience::new(metrics.clone()));
+        let rooms = cluster.as_ref().map_or_else(Rooms::unneeded, cluster::Connection::rooms);
+        let audience = Arc::new(Audience::new(rooms, metrics.clone()));
         let hub = Arc::new(Hub {
             dispatcher: dispatcher.clone(),
             audience: audience.clone(),
@@ -75,6 +79,8 @@ impl Gateway {
             options: options.sockets,
         });
         sockets::serve(&io, &hub);
+        let viewers = LocalViewers::new(audience.clone(), io, state.clone(), metrics.clone());
+        state.join(join_cluster(cluster, Arc::new(viewers), metrics, tasks, stop));
         let engine = Engine::new(
             options.engine,
             metrics.clone(),
@@ -96,4 +102,24 @@ impl Gateway {
             .route("/socket.io/", handle.clone())
             .route("/socket.io/{*rest}", handle)
     }
+}
+
+fn join_cluster(
+    connection: Option<cluster::Connection>,
+    viewers: Arc<dyn LocalSockets>,
+    metrics: &Arc<Metrics>,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) -> Member {
+    let Some(connection) = connection else { return Member::alone(viewers, metrics.clone()) };
+    let settings = cluster::Settings { replica: replica_name(), ..cluster::Settings::default() };
+    let (member, task) = connection.join(settings, viewers);
+    tasks.spawn("cluster", task.run(stop.clone()));
+    member
+}
+
+/// For people who ask the cluster who is there: the host's name, which is the pod's on Kubernetes.
+fn replica_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{}", host.trim(), std::process::id())
 }

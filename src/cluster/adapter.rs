@@ -7,14 +7,15 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use socketioxide::adapter::Emitter;
 use socketioxide_core::{
-    Value,
+    Sid, Value,
     adapter::{
         BroadcastFlags, BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, Room, RoomParam,
         SocketEmitter,
@@ -24,8 +25,8 @@ use socketioxide_core::{
 };
 
 use super::{
-    AskError, Delivery, EncodedEvent, Member,
-    wire::{Flag, Flags, Malformed, Target},
+    Acks, AskError, Delivery, EncodedEvent, Member,
+    wire::{Argument, Flag, Flags, Malformed, Target},
 };
 
 /// What every namespace's adapter shares. Clones are the same one.
@@ -33,13 +34,63 @@ use super::{
 /// The server is built before the sockets it serves are known, and those before the member: so the
 /// member comes last.
 #[derive(Debug, Clone, Default)]
-pub struct ClusterState(Arc<OnceLock<Member>>);
+pub struct ClusterState(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    member: OnceLock<Member>,
+    /// Of the one namespace that there is.
+    adapter: OnceLock<Weak<ClusterAdapter>>,
+}
 
 impl ClusterState {
     /// From now on, what is addressed to rooms goes through `member`. The first one stays.
     pub fn join(&self, member: Member) {
-        self.0.set(member).ok();
+        self.0.member.set(member).ok();
     }
+
+    fn member(&self) -> Option<&Member> {
+        self.0.member.get()
+    }
+
+    /// Sends an event to sockets of this process and asks each for its acknowledgement. Returns how many
+    /// there are, and what they answer within `timeout`.
+    ///
+    /// socketioxide numbers acknowledgements, so these events go through its own queue, and a plain event
+    /// that is sent right behind may overtake one.
+    #[must_use]
+    pub fn ask(
+        &self,
+        sockets: impl Iterator<Item = Sid>,
+        event: &EncodedEvent,
+        timeout: Duration,
+    ) -> (usize, Acks) {
+        let Some(adapter) = self.0.adapter.get().and_then(Weak::upgrade) else {
+            return (0, stream::empty().boxed());
+        };
+        let attachments = event.attachments().iter().cloned().collect();
+        let value = Value::Str(event.data().to_owned().into(), Some(attachments));
+        let packet = Packet::event("/", value);
+        let mut count = 0;
+        let asked = sockets.map(|sid| {
+            let options = BroadcastOptions::new(sid);
+            let (answers, asked) = adapter.local.broadcast_with_ack(packet.clone(), options, Some(timeout));
+            count += asked as usize;
+            answers.boxed()
+        });
+        let answers = stream::select_all(asked.collect::<Vec<_>>());
+        // Silence is not told; nor is an answer that the cluster has no words for.
+        let acks = answers.filter_map(async |(_, answer)| first_argument(answer.ok()?).ok());
+        (count, acks.boxed())
+    }
+}
+
+/// The first argument of an acknowledgement, if it has any.
+fn first_argument(answer: Value) -> Result<Option<Argument>, Malformed> {
+    let Value::Str(data, attachments) = answer else {
+        return Err(Malformed::Unexpected("an acknowledgement that is no text"));
+    };
+    Argument::first_of(&data, attachments.into_iter().flatten().collect())
 }
 
 /// The adapter of one namespace.
@@ -69,7 +120,7 @@ impl ClusterAdapter {
     /// The member, unless the operation is about one socket of this replica only.
     fn member(&self, options: &BroadcastOptions) -> Option<&Member> {
         let is_for_one = options.sid.is_some() && !options.has_flag(BroadcastFlags::Broadcast);
-        if is_for_one { None } else { self.state.0.get() }
+        if is_for_one { None } else { self.state.member() }
     }
 
     fn target(member: &Member, options: &BroadcastOptions) -> Target {
@@ -93,12 +144,13 @@ impl CoreAdapter<Emitter> for ClusterAdapter {
     }
 
     fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) {
+        self.state.0.adapter.set(Arc::downgrade(&self)).ok();
         // Never waits for Redis: local dashboards are served while it is away.
         on_success();
     }
 
     async fn server_count(&self) -> Result<u16, Self::Error> {
-        let Some(member) = self.state.0.get() else { return Ok(1) };
+        let Some(member) = self.state.member() else { return Ok(1) };
         Ok(u16::try_from(member.server_count().await?).unwrap_or(u16::MAX))
     }
 
@@ -184,6 +236,6 @@ impl DefinedAdapter for ClusterAdapter {}
 
 impl fmt::Debug for ClusterAdapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClusterAdapter").field("member", &self.state.0.get()).finish_non_exhaustive()
+        f.debug_struct("ClusterAdapter").field("member", &self.state.member()).finish_non_exhaustive()
     }
 }

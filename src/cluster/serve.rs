@@ -20,7 +20,7 @@ use super::{
         Address, Answer, Argument, Flags, Incoming, Request, RequestFrame, ResponseFrame, Selection, Target,
     },
 };
-use crate::cluster::EncodedEvent;
+use crate::{cluster::EncodedEvent, observe::Condition};
 
 /// Acknowledged broadcasts of peers whose acknowledgements are collected at the same time.
 const ACKED_BROADCASTS_MAX: usize = 1024;
@@ -39,6 +39,7 @@ pub struct Service {
     member: Member,
     events: Box<dyn Events>,
     acks: SelectAll<BoxStream<'static, PeerAck>>,
+    condition: Option<Condition>,
 }
 
 /// A dashboard's acknowledgement, to be told to the peer that asked.
@@ -54,10 +55,10 @@ struct Asker {
 }
 
 impl Service {
-    /// Serves what `events` has for `member`.
+    /// Serves what `events` has for `member`; `condition` follows the connection.
     #[must_use]
-    pub fn new(member: Member, events: impl Events) -> Self {
-        Self { member, events: Box::new(events), acks: SelectAll::new() }
+    pub fn new(member: Member, events: impl Events, condition: Option<Condition>) -> Self {
+        Self { member, events: Box::new(events), acks: SelectAll::new(), condition }
     }
 
     /// Serves until `stop`. After that this replica is no member any more; what was asked before that
@@ -89,9 +90,11 @@ impl Service {
             Event::Messages(messages) => messages.iter().for_each(|message| self.message(message)),
             Event::Restored => {
                 self.member.0.metrics.adapter_up.set(1);
+                self.condition.iter().for_each(Condition::set_ready);
             }
             Event::Lost => {
                 self.member.0.metrics.adapter_up.set(0);
+                self.condition.iter().for_each(|condition| condition.set_unready("the bus is lost"));
                 drop(self.member.0.pending().end_all());
             }
         }

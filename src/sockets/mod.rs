@@ -5,6 +5,8 @@
 //! Knows nothing of sources.
 
 mod connect;
+mod handshake;
+mod local;
 mod subscribe;
 
 use std::{
@@ -21,12 +23,14 @@ use socketioxide::{
 
 use crate::{
     cluster::{ClusterAdapter, Io},
-    dispatch::{Audience, Dispatcher, Membership, Viewer},
+    dispatch::{Audience, Dispatcher, Identity, Membership, Viewer},
     feed::Feed,
     fleet::FleetId,
     observe::Metrics,
     transport::Session,
 };
+
+pub use local::LocalViewers;
 
 pub(crate) type Socket = SocketRef<ClusterAdapter>;
 
@@ -64,9 +68,9 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
-    fn new(hub: Arc<Hub>, session: Arc<Session>) -> Self {
+    fn new(hub: Arc<Hub>, session: Arc<Session>, identity: Identity) -> Self {
         let viewer = Viewer::new(session);
-        hub.audience.enter(viewer.clone());
+        hub.audience.enter(viewer.clone(), identity);
         Self { viewer, memberships: Mutex::default(), hub }
     }
 

@@ -54,6 +54,23 @@ impl NodeReplica {
         id.as_str().unwrap().to_owned()
     }
 
+    /// Connects a stock dashboard to the gateway at `url`, with the options of `io()` and `version`;
+    /// returns its socket's id.
+    pub async fn client_at(
+        &self,
+        url: &str,
+        name: &str,
+        rooms: &[&str],
+        reply: Option<Value>,
+        options: &Value,
+    ) -> String {
+        let reply = reply.map_or_else(|| "undefined".to_owned(), |reply| reply.to_string());
+        let (rooms, mut options) = (serde_json::to_string(rooms).unwrap(), options.clone());
+        options["url"] = url.into();
+        let body = format!("return await client('{name}', {rooms}, {reply}, {options})");
+        self.run(&body).await.as_str().unwrap().to_owned()
+    }
+
     /// The events that the dashboard got, as arrays.
     pub async fn received(&self, name: &str) -> Vec<Value> {
         let Value::Array(events) = self.run(&format!("return received('{name}')")).await else { panic!() };
@@ -62,8 +79,19 @@ impl NodeReplica {
 
     /// Waits until the dashboard has got exactly these.
     pub async fn wait_received(&self, name: &str, expected: &[Value]) {
-        let claim = format!("{name} behind node got {expected:?}");
-        eventually(&claim, || async { self.received(name).await == expected }).await;
+        let claim = format!("{name} got {} events", expected.len());
+        let mut last = Vec::new();
+        let same = tokio::time::timeout(PATIENCE, async {
+            while last != expected {
+                last = self.received(name).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        if same.await.is_err() {
+            let at = last.iter().zip(expected).take_while(|(got, wanted)| got == wanted).count();
+            let (got, wanted) = (last.get(at), expected.get(at));
+            panic!("not true: {claim}; {} came, event {at} is {got:?} instead of {wanted:?}", last.len());
+        }
     }
 
     /// Waits until the replica counts so many members.

@@ -43,7 +43,7 @@ impl Replica {
     pub fn spawn(redis_url: &str, args: &[&str]) -> Self {
         let options = Options::parse_from([&["member"], args].concat()).cluster;
         let metrics = Arc::new(Metrics::default());
-        let connection = Connection::new(&redis_url.parse().unwrap(), &options, &metrics).unwrap();
+        let connection = Connection::new(&redis_url.parse().unwrap(), &options, &metrics, None).unwrap();
         let sockets = MemorySockets::default();
         sockets.hold_in(connection.rooms());
         let settings = Settings { replica: "rust-1".to_owned(), ..Settings::default() };
