@@ -28,7 +28,7 @@ async fn node(redis: &RedisServer, library: &str) -> NodeReplica {
 #[tokio::test]
 async fn a_burst_of_two_thousand_reaches_every_dashboard_once_and_in_order() {
     for library in LIBRARIES {
-        let Pair { node, gateway, .. } = Pair::start(library).await;
+        let Pair { redis: _redis, node, gateway, .. } = Pair::start(library).await;
         // One room, everyone, two rooms, the emitter: three channels and two publishers, one order.
         let burst = "for (let i = 0; i < input; i++) \
             [io.to('fleet-1'), io, io.to('fleet-1').to('x'), emitter.to('fleet-1')][i % 4].emit('b', i)";
