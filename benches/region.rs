@@ -234,7 +234,11 @@ fn subscribe(engine: &mut RegionEngine, boxes: &[(Position, f64)], now: &mut Ins
             continue;
         };
         assets += texts.len();
-        bytes += encode::region_snapshot(&region, &texts).iter().map(Bytes::len).sum::<usize>();
+        let mut parts = encode::SnapshotParts::new(&region, texts);
+        while let Some(part) = parts.peek() {
+            bytes += part.len();
+            parts.advance();
+        }
         // Viewers do not come all at once, so their ticks are spread over the interval.
         *now += INTERVAL / 1000;
     }
@@ -261,7 +265,7 @@ fn watch(engine: &mut RegionEngine, traffic: &mut Traffic, now: &mut Instant) {
         engine.tick(
             *now,
             usize::MAX,
-            |_| true,
+            |_, _| true,
             |_, region, delta| {
                 told += delta.entered.len() + delta.moved.len() + delta.left.len();
                 for message in encode::region_updates(region, delta) {
@@ -301,7 +305,7 @@ fn pan(engine: &mut RegionEngine, boxes: &[(Position, f64)], now: Instant) {
     engine.tick(
         now,
         usize::MAX,
-        |_| true,
+        |_, _| true,
         |_, region, delta| {
             told += delta.entered.len() + delta.left.len();
             black_box(encode::region_updates(region, delta));

@@ -70,11 +70,10 @@ impl App {
         let tasks = Tasks::default();
         let upstream = Upstream::build(config, &metrics, &readiness)?;
         let options = gateway_options(config, upstream.relays_only());
-        let (feed, loader) = (upstream.feed.clone(), upstream.loader());
         let cluster = upstream::cluster(config, &metrics, &readiness)?;
-        let gateway = Gateway::start(options, cluster, feed, &loader, &metrics, &tasks, &stop);
+        let gateway = Gateway::start(options, cluster, upstream.supply(), &metrics, &tasks, &stop);
         let store = upstream.store.clone();
-        upstream.start(gateway.dispatcher.clone(), &metrics, &readiness, &tasks, &stop_sources, &stop);
+        upstream.start(&gateway, &metrics, &readiness, &tasks, &stop_sources, &stop);
 
         let parts = Admin {
             metrics,
@@ -83,11 +82,15 @@ impl App {
             connections: connections(&gateway.engine),
         };
         tasks.spawn("admin-http", serve_admin(admin, parts, stop.clone()));
-        let routes = gateway.routes().merge(http::web_client());
+        let auth = match config.auth {
+            AuthKind::None => "none",
+        };
+        let page = http::page_config(&config.shared.page, &config.shared.operation.replica(), auth);
+        let routes = gateway.routes().merge(page).merge(http::web_client());
         tasks.spawn("listener", public.serve(routes, stop.clone()));
         tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
         serving.set_ready();
-        let grace = config.shared.shutdown.shutdown_grace;
+        let grace = config.shared.operation.shutdown_grace;
         Ok(Self { gateway, tasks, stop_sources, stop, serving, grace, _lag: lag })
     }
 
@@ -157,8 +160,10 @@ fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
         sockets: SocketOptions {
             room_prefix: edge.room_prefix.clone(),
             subscriptions_max: edge.max_subscriptions as usize,
+            shapes: config.shared.shapes,
             confirm_timeout: Duration::from_secs(3),
         },
+        replica: config.shared.operation.replica(),
     }
 }
 
@@ -253,7 +258,7 @@ mod tests {
         let shards = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         assert_eq!(app.tasks.names(), {
             let mut names = vec!["shard"; shards];
-            names.extend(["admin-http", "listener", "pipeline", "relay", "session-sweeper"]);
+            names.extend(["admin-http", "listener", "pipeline", "regions", "relay", "session-sweeper"]);
             names.sort_unstable();
             names
         });

@@ -12,10 +12,14 @@ use tower::Service;
 
 use crate::{
     cluster::{self, ClusterAdapter, ClusterState, Io, LocalSockets, Member, Rooms},
-    dispatch::{Audience, DispatchOptions, Dispatcher, Loader},
+    dispatch::{
+        Audience, DispatchOptions, Dispatcher, Loader,
+        regions::{CellSource, Regions},
+    },
     feed::Feed,
     observe::Metrics,
     sockets::{self, Hub, LocalViewers, SocketOptions},
+    store::Store,
     tasks::Tasks,
     transport::{Engine, EngineOptions},
 };
@@ -32,6 +36,21 @@ pub struct GatewayOptions {
     pub dispatch: DispatchOptions,
     /// Connections.
     pub sockets: SocketOptions,
+    /// Who this is, for people who ask the cluster who is there.
+    pub replica: String,
+}
+
+/// What the gateway is supplied with.
+#[expect(missing_debug_implementations, reason = "closures have nothing to show")]
+pub struct Supply {
+    /// Updates of watched fleets.
+    pub feed: Feed,
+    /// The state of a fleet.
+    pub loader: Loader,
+    /// The assets of cells.
+    pub cells: Arc<dyn CellSource>,
+    /// The store, if there is one.
+    pub store: Option<Store>,
 }
 
 /// The edge, the handlers and dispatch, running.
@@ -43,6 +62,8 @@ pub struct Gateway {
     pub dispatcher: Dispatcher,
     /// Rooms.
     pub audience: Arc<Audience>,
+    /// Regions.
+    pub regions: Regions,
 }
 
 impl Gateway {
@@ -52,8 +73,7 @@ impl Gateway {
     pub fn start(
         options: GatewayOptions,
         cluster: Option<cluster::Connection>,
-        feed: Feed,
-        loader: &Loader,
+        supply: Supply,
         metrics: &Arc<Metrics>,
         tasks: &Tasks,
         stop: &CancellationToken,
@@ -68,19 +88,22 @@ impl Gateway {
             .ws_max_message_size(message_bytes_max + 16)
             .ws_max_frame_size(message_bytes_max + 16)
             .build_svc();
-        let dispatcher = Dispatcher::start(&options.dispatch, loader, metrics, tasks, stop);
+        let dispatcher = Dispatcher::start(&options.dispatch, &supply.loader, metrics, tasks, stop);
+        let regions = Regions::start(supply.cells, metrics, tasks, stop);
         let rooms = cluster.as_ref().map_or_else(Rooms::unneeded, cluster::Connection::rooms);
         let audience = Arc::new(Audience::new(rooms, metrics.clone()));
         let hub = Arc::new(Hub {
             dispatcher: dispatcher.clone(),
             audience: audience.clone(),
-            feed,
+            regions: regions.clone(),
+            feed: supply.feed,
+            store: supply.store,
             metrics: metrics.clone(),
             options: options.sockets,
         });
         sockets::serve(&io, &hub);
         let viewers = LocalViewers::new(audience.clone(), io, state.clone(), metrics.clone());
-        state.join(join_cluster(cluster, Arc::new(viewers), metrics, tasks, stop));
+        state.join(join_cluster(cluster, options.replica, Arc::new(viewers), metrics, tasks, stop));
         let engine = Engine::new(
             options.engine,
             metrics.clone(),
@@ -90,7 +113,7 @@ impl Gateway {
             }),
         );
         tasks.spawn("session-sweeper", engine.clone().run(stop.clone()));
-        Self { engine, dispatcher, audience }
+        Self { engine, dispatcher, audience, regions }
     }
 
     /// The routes of Socket.IO.
@@ -106,20 +129,15 @@ impl Gateway {
 
 fn join_cluster(
     connection: Option<cluster::Connection>,
+    replica: String,
     viewers: Arc<dyn LocalSockets>,
     metrics: &Arc<Metrics>,
     tasks: &Tasks,
     stop: &CancellationToken,
 ) -> Member {
     let Some(connection) = connection else { return Member::alone(viewers, metrics.clone()) };
-    let settings = cluster::Settings { replica: replica_name(), ..cluster::Settings::default() };
+    let settings = cluster::Settings { replica, ..cluster::Settings::default() };
     let (member, task) = connection.join(settings, viewers);
     tasks.spawn("cluster", task.run(stop.clone()));
     member
-}
-
-/// For people who ask the cluster who is there: the host's name, which is the pod's on Kubernetes.
-fn replica_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}:{}", host.trim(), std::process::id())
 }

@@ -4,17 +4,24 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use foldhash::HashSet;
+use futures_util::future::{BoxFuture, ready};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::Connection,
     config::{Config, SourceKind, StoreKind},
-    dispatch::{Dispatcher, Loader},
+    dispatch::{
+        Dispatcher, Loader,
+        regions::{CellSource, Located, Regions},
+    },
     feed::{Channels, Feed, FeedEvent, RedisFeed, Settings},
-    fleet::{Epoch, FleetBatch},
+    fleet::FleetBatch,
+    gateway::{Gateway, Supply},
     observe::{Condition, Metrics, Readiness},
     pipeline::Pipeline,
+    region::CellId,
     source::{self, demo::Demo, kafka::Kafka},
     store::{MemoryStore, RedisStore, Store, TrackRule},
     tasks::Tasks,
@@ -99,8 +106,17 @@ impl Upstream {
         self.store.is_none()
     }
 
+    /// What the gateway reads from.
+    pub(crate) fn supply(&self) -> Supply {
+        let cells: Arc<dyn CellSource> = match &self.store {
+            Some(Store::Memory(store)) => Arc::new(MemoryCells(store.clone())),
+            Some(Store::Redis(_)) | None => Arc::new(NoCells),
+        };
+        Supply { feed: self.feed.clone(), loader: self.loader(), cells, store: self.store.clone() }
+    }
+
     /// Reads fleets' states for dispatch.
-    pub(crate) fn loader(&self) -> Loader {
+    fn loader(&self) -> Loader {
         let store = self.store.clone();
         Arc::new(move |fleet| {
             let store = store.clone();
@@ -116,7 +132,7 @@ impl Upstream {
     /// Starts the tasks. Ingestion ends with `stop_sources`, everything with `stop`.
     pub(crate) fn start(
         self,
-        dispatcher: Dispatcher,
+        gateway: &Gateway,
         metrics: &Arc<Metrics>,
         readiness: &Readiness,
         tasks: &Tasks,
@@ -128,6 +144,7 @@ impl Upstream {
             let pipeline = Pipeline::new(source, writer, fresh, metrics.clone(), condition);
             tasks.spawn("pipeline", pipeline.run(stop_sources.clone()));
         };
+        let dispatcher = gateway.dispatcher.clone();
         let follow = |(task, bursts): Followed, dispatcher| {
             let condition = readiness.condition("redis");
             condition.set_unready("not connected yet");
@@ -138,9 +155,8 @@ impl Upstream {
             Source::Relay(followed) => follow(followed, dispatcher),
             Source::Memory(source, store) => {
                 let (fresh, applied) = mpsc::channel(FRESH_MAX);
-                let epoch = store.epoch();
-                ingest(source, Store::Memory(store).writer(), Some(fresh));
-                tasks.spawn("relay", relay(applied, epoch, dispatcher));
+                ingest(source, Store::Memory(store.clone()).writer(), Some(fresh));
+                tasks.spawn("relay", relay(applied, store, dispatcher, gateway.regions.clone()));
             }
             Source::Redis(source, store, followed) => {
                 ingest(source, Store::Redis(store).writer(), None);
@@ -150,10 +166,55 @@ impl Upstream {
     }
 }
 
-/// Hands what the memory store applied to dispatch.
-async fn relay(mut applied: mpsc::Receiver<FleetBatch>, epoch: Epoch, dispatcher: Dispatcher) {
+/// Hands what the memory store applied to dispatch and to regions.
+async fn relay(
+    mut applied: mpsc::Receiver<FleetBatch>,
+    store: MemoryStore,
+    dispatcher: Dispatcher,
+    regions: Regions,
+) {
+    let epoch = store.epoch();
     while let Some(batch) = applied.recv().await {
+        if regions.is_watching() {
+            regions.update((batch.fleet.clone(), store.states(&batch))).await;
+        }
         dispatcher.dispatch(batch, Some(epoch)).await;
+    }
+}
+
+/// Everything is ingested by this process: all cells pass by, and all are in the store.
+struct MemoryCells(MemoryStore);
+
+impl CellSource for MemoryCells {
+    fn watch(&self, _: &[CellId]) {}
+
+    fn unwatch(&self, _: &[CellId]) {}
+
+    fn load(&self, cells: Vec<CellId>) -> BoxFuture<'static, Option<Vec<Located>>> {
+        let (store, cells) = (self.0.clone(), HashSet::from_iter(cells));
+        Box::pin(async move {
+            // Some 10 ms for 50,000 assets: not on a thread that serves connections.
+            let select = move || {
+                store.select(|asset| {
+                    let cell = asset.position.and_then(CellId::at);
+                    cell.is_some_and(|cell| cells.contains(&cell.between_replicas()))
+                })
+            };
+            tokio::task::spawn_blocking(select).await.ok()
+        })
+    }
+}
+
+/// Regions are not to be had.
+struct NoCells;
+
+impl CellSource for NoCells {
+    fn watch(&self, _: &[CellId]) {}
+
+    fn unwatch(&self, _: &[CellId]) {}
+
+    fn load(&self, _: Vec<CellId>) -> BoxFuture<'static, Option<Vec<Located>>> {
+        Box::pin(ready(None))
     }
 }
 

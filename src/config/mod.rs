@@ -6,8 +6,8 @@ mod options;
 
 pub use environment::{Environment, prepare};
 pub use options::{
-    AuthKind, AuthOptions, DemoRun, EdgeOptions, Origins, PortOptions, RedisOptions, ServeRun, SharedOptions,
-    ShutdownOptions, SourceKind, StoreKind,
+    AuthKind, AuthOptions, DemoRun, EdgeOptions, OperationOptions, Origins, PortOptions, RedisOptions,
+    ServeRun, SharedOptions, SourceKind, StoreKind,
 };
 
 use std::time::Duration;

@@ -8,6 +8,7 @@ use super::{BadConfig, bad};
 use crate::{
     cluster::ClusterOptions,
     dispatch::Payload,
+    http::PageOptions,
     observe::logging::LogOptions,
     region::ShapeLimits,
     source::{RecordOptions, demo, kafka},
@@ -58,9 +59,12 @@ pub struct SharedOptions {
     /// What a region may cost.
     #[command(flatten, next_help_heading = "Connections")]
     pub shapes: ShapeLimits,
-    /// How the process ends.
+    /// What the page shows.
+    #[command(flatten, next_help_heading = "Live map")]
+    pub page: PageOptions,
+    /// How the process is run.
     #[command(flatten)]
-    pub shutdown: ShutdownOptions,
+    pub operation: OperationOptions,
     /// What is logged, and how.
     #[command(flatten)]
     pub log: LogOptions,
@@ -281,14 +285,27 @@ impl EdgeOptions {
     }
 }
 
-/// How the process ends.
+/// How the process is run.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Operation")]
-pub struct ShutdownOptions {
+pub struct OperationOptions {
     /// How long a shutdown may take: unready, viewers closed in waves, offsets committed.
     #[arg(long, env = "FLEETCAST_SHUTDOWN_GRACE", value_name = "DURATION", default_value = "30s",
           value_parser = duration)]
     pub shutdown_grace: Duration,
+    /// This replica's name, as the page and peers show it [default: the host's name]
+    #[arg(long, env = "FLEETCAST_REPLICA", value_name = "NAME")]
+    pub replica: Option<String>,
+}
+
+impl OperationOptions {
+    /// This replica's name.
+    #[must_use]
+    pub fn replica(&self) -> String {
+        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let name = self.replica.clone().or_else(host).unwrap_or_default();
+        if name.trim().is_empty() { "replica".to_owned() } else { name.trim().to_owned() }
+    }
 }
 
 #[cfg(test)]

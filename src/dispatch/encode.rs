@@ -163,3 +163,14 @@ pub(super) fn resync(fleet: &FleetId, reason: &str) -> Bytes {
     out.put_u8(b'}');
     event_frame("resync", &out)
 }
+
+/// `resync` of a region: a fresh snapshot follows.
+pub(super) fn region_resync(region: &str, reason: &str) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_slice(b"{\"region\":");
+    put_text(&mut out, region);
+    out.put_slice(b",\"reason\":");
+    put_text(&mut out, reason);
+    out.put_u8(b'}');
+    event_frame("resync", &out)
+}

@@ -9,6 +9,7 @@ mod audience;
 mod encode;
 mod fleet;
 mod member;
+pub mod regions;
 mod shard;
 
 use std::{

@@ -70,22 +70,33 @@ pub fn fleet_updates(fleet: &FleetId, cursor: &str, assets: &[Bytes]) -> Bytes {
 /// Each fits [`PART_BYTES_MAX`] with its frame, except one that holds a single asset longer than that.
 #[must_use]
 pub fn snapshot_parts(head: &[u8], assets: &[Bytes]) -> Vec<Bytes> {
-    // Two counts of at most 10 digits.
-    let around = FRAME_BYTES + head.len() + r#","part":,"parts":,"assets":[]}"#.len() + 20;
-    let ranges = ranges_within(assets, PART_BYTES_MAX.saturating_sub(around));
+    let ranges = part_ranges(head.len(), assets);
     let parts = ranges.len();
-    let object = |(index, range): (usize, Range<usize>)| {
-        let assets = &assets[range];
-        let mut out = Vec::with_capacity(around + list_bytes(assets));
-        out.extend_from_slice(head);
-        put_display(&mut out, r#","part":"#, &(index + 1));
-        put_display(&mut out, r#","parts":"#, &parts);
-        out.extend_from_slice(br#","assets":["#);
-        put_list(&mut out, assets);
-        out.extend_from_slice(b"]}");
-        Bytes::from(out)
-    };
+    let object =
+        |(index, range): (usize, Range<usize>)| snapshot_part(head, index + 1, parts, &assets[range]);
     ranges.into_iter().enumerate().map(object).collect()
+}
+
+/// Which assets go into which part; at least one part. `head_bytes`: how long each part's head is.
+#[must_use]
+pub fn part_ranges(head_bytes: usize, assets: &[Bytes]) -> Vec<Range<usize>> {
+    ranges_within(assets, PART_BYTES_MAX.saturating_sub(FRAME_BYTES + head_bytes + AROUND_BYTES))
+}
+
+/// Everything of a part beside its head and assets; two counts have at most 10 digits.
+const AROUND_BYTES: usize = r#","part":,"parts":,"assets":[]}"#.len() + 20;
+
+/// One part, counted from 1.
+#[must_use]
+pub fn snapshot_part(head: &[u8], part: usize, parts: usize, assets: &[Bytes]) -> Bytes {
+    let mut out = Vec::with_capacity(head.len() + AROUND_BYTES + list_bytes(assets));
+    out.extend_from_slice(head);
+    put_display(&mut out, r#","part":"#, &part);
+    put_display(&mut out, r#","parts":"#, &parts);
+    out.extend_from_slice(br#","assets":["#);
+    put_list(&mut out, assets);
+    out.extend_from_slice(b"]}");
+    out.into()
 }
 
 /// Appends a string as JSON.

@@ -6,7 +6,9 @@
 mod admin;
 mod debug;
 mod health;
+mod page;
 mod web_client;
 
 pub use admin::{Admin, ConnectionList, serve};
+pub use page::{PageOptions, page_config};
 pub use web_client::web_client;

@@ -147,6 +147,12 @@ metrics! {
     delivery_age: Seconds as "delivery_age_seconds",
     /// Age of an update at its delivery, from its own timestamp, in seconds.
     event_age: Seconds as "event_age_seconds",
+    /// Regions that local viewers watch.
+    regions: Gauge as "regions",
+    /// Assets known for the sake of regions.
+    region_assets: Gauge as "region_assets",
+    /// Deltas told to regions.
+    region_deltas: Counter as "region_deltas",
     /// Rooms with local viewers.
     rooms: Gauge as "rooms",
     /// Viewers connected to the main namespace.

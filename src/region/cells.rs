@@ -10,6 +10,7 @@
 
 use std::fmt;
 
+use super::interest::INTEREST_LEVEL;
 use crate::fleet::Position;
 
 /// The finest level. 15 keeps a cell in 32 bits.
@@ -66,6 +67,12 @@ impl CellId {
     #[must_use]
     pub(super) fn children(self) -> [Self; 4] {
         [0, 1, 2, 3].map(|quarter| Self(self.0 << 2 | quarter))
+    }
+
+    /// The cell between replicas that holds this one: what is watched and loaded as one.
+    #[must_use]
+    pub fn between_replicas(self) -> Self {
+        self.ancestor(INTEREST_LEVEL)
     }
 
     /// First and last finest cell within this one; all of them are one range.

@@ -2,21 +2,48 @@
 //!
 //! Invariant: one pass of copying, no tree; a message is cut before it gets long, never an asset in it.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::{RegionDelta, RegionName};
-use crate::fleet::encode::{put_string, snapshot_parts};
+use crate::fleet::encode::{part_ranges, put_string, snapshot_part};
 
 /// A delta longer than this goes out as several messages, so that one viewer's burst does not hold up
 /// the next one's.
 pub const UPDATES_BYTES_MAX: usize = 64 * 1024;
 
-/// `region_snapshot` objects, at least one. `part` counts from 1.
-#[must_use]
-pub fn region_snapshot(region: &RegionName, assets: &[Bytes]) -> Vec<Bytes> {
-    let mut head = br#"{"region":"#.to_vec();
-    put_string(&mut head, region.as_str());
-    snapshot_parts(&head, assets)
+/// `region_snapshot` objects, at least one, each made when it is asked for: while a slow viewer takes one,
+/// the rest costs no text of its own. `part` counts from 1.
+#[derive(Debug)]
+pub struct SnapshotParts {
+    head: Vec<u8>,
+    assets: Vec<Bytes>,
+    ranges: Vec<Range<usize>>,
+    next: usize,
+}
+
+impl SnapshotParts {
+    /// A snapshot of these assets.
+    #[must_use]
+    pub fn new(region: &RegionName, assets: Vec<Bytes>) -> Self {
+        let mut head = br#"{"region":"#.to_vec();
+        put_string(&mut head, region.as_str());
+        let ranges = part_ranges(head.len(), &assets);
+        Self { head, assets, ranges, next: 0 }
+    }
+
+    /// The next part, if one is left.
+    #[must_use]
+    pub fn peek(&self) -> Option<Bytes> {
+        let range = self.ranges.get(self.next)?.clone();
+        Some(snapshot_part(&self.head, self.next + 1, self.ranges.len(), &self.assets[range]))
+    }
+
+    /// The part was taken.
+    pub fn advance(&mut self) {
+        self.next += 1;
+    }
 }
 
 /// `region_updates` objects: `entered`, `moved` and `left` in each, in this order over all of them. None
@@ -155,8 +182,10 @@ mod tests {
 
     #[test]
     fn a_snapshot_names_its_region_and_parts() {
-        let parts = region_snapshot(&region(), &texts(&["1", "2"]));
-        let parts: Vec<Value> = parts.iter().map(|part| serde_json::from_slice(part).unwrap()).collect();
-        assert_eq!(parts, [json!({"region": "map \"1\"", "part": 1, "parts": 1, "assets": [1, 2]})]);
+        let mut parts = SnapshotParts::new(&region(), texts(&["1", "2"]));
+        let part: Value = serde_json::from_slice(&parts.peek().unwrap()).unwrap();
+        assert_eq!(part, json!({"region": "map \"1\"", "part": 1, "parts": 1, "assets": [1, 2]}));
+        parts.advance();
+        assert_eq!(parts.peek(), None);
     }
 }

@@ -31,6 +31,13 @@ const MOVE_INTERVAL: Duration = Duration::from_millis(50);
 /// A viewer that is not ready is asked again after this long, or its interval if that is longer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
+/// A delta holds no more assets once their texts are this long: a viewer that can not take more at once
+/// gets the rest later, in the state that is the newest by then.
+const DELTA_BYTES_MAX: usize = 128 * 1024;
+
+/// About what an asset that left takes in a delta.
+const LEFT_BYTES: usize = 48;
+
 /// A connected dashboard, as the caller names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ViewerKey(pub u64);
@@ -196,6 +203,7 @@ impl RegionEngine {
             if matches!(net, Net::Left | Net::Nothing) {
                 known.release(asset);
             }
+            true
         });
         if let Some(at) = view.due.take() {
             due.remove(&(at, key));
@@ -215,6 +223,19 @@ impl RegionEngine {
         if let Some(asset) = self.known.key(fleet, asset.as_str()) {
             self.forget(asset);
         }
+    }
+
+    /// Forgets every asset that is not `there` any more.
+    pub fn retain(&mut self, there: impl Fn(&FleetId, &AssetId) -> bool) {
+        for asset in self.known.all_but(there) {
+            self.forget(asset);
+        }
+    }
+
+    /// The names of a viewer's regions.
+    #[must_use]
+    pub fn regions_of(&self, viewer: ViewerKey) -> Vec<RegionName> {
+        self.viewers.get(&viewer).into_iter().flat_map(HashMap::keys).cloned().collect()
     }
 
     /// No updates of the fleet arrive any more; its assets leave all regions.
@@ -238,13 +259,13 @@ impl RegionEngine {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Tells the deltas of at most `limit` regions that are due; the others stay due. A viewer that is not
-    /// `ready` is asked again later and loses nothing.
+    /// Tells the deltas of at most `limit` regions that are due; the others stay due. A region whose
+    /// viewer is not `ready` for it is asked again later and loses nothing.
     pub fn tick(
         &mut self,
         now: Instant,
         limit: usize,
-        mut ready: impl FnMut(ViewerKey) -> bool,
+        mut ready: impl FnMut(ViewerKey, &RegionName) -> bool,
         mut tell: impl FnMut(ViewerKey, &RegionName, &RegionDelta<'_>),
     ) {
         for _ in 0..limit {
@@ -252,7 +273,7 @@ impl RegionEngine {
             self.due.remove(&(at, key));
             let Some(view) = view_mut(&mut self.views, key) else { continue };
             view.due = None;
-            if !ready(view.viewer) {
+            if !ready(view.viewer, &view.request.region) {
                 let retry = now + view.request.interval.max(RETRY_INTERVAL);
                 view.due = Some(retry);
                 self.due.insert((retry, key));
@@ -361,17 +382,27 @@ impl RegionEngine {
         now: Instant,
         tell: &mut impl FnMut(ViewerKey, &RegionName, &RegionDelta<'_>),
     ) {
-        let Self { known, views, told, .. } = self;
+        let Self { known, views, told, due, .. } = self;
         let Some(view) = view_mut(views, key) else { return };
         view.last_tick = now;
-        view.members.take(|asset, net| match net {
-            Net::Entered => told.entered.push(asset),
-            Net::Moved => told.moved.push(asset),
-            Net::Left => told.left.push(asset),
-            Net::Nothing => told.nothing.push(asset),
+        let mut bytes = 0;
+        view.members.take(|asset, net| {
+            match net {
+                Net::Entered => told.entered.push(asset),
+                Net::Moved => told.moved.push(asset),
+                Net::Left => told.left.push(asset),
+                Net::Nothing => told.nothing.push(asset),
+            }
+            bytes += match net {
+                Net::Entered | Net::Moved => known.encode(asset).len(),
+                Net::Left | Net::Nothing => LEFT_BYTES,
+            };
+            bytes < DELTA_BYTES_MAX
         });
-        for asset in told.entered.iter().chain(&told.moved) {
-            known.encode(*asset);
+        if view.members.has_changed() {
+            // The rest follows as soon as the viewer is ready for it.
+            view.due = Some(now);
+            due.insert((now, key));
         }
         let delta = RegionDelta {
             entered: told.entered.drain(..).filter_map(|asset| known.text(asset)).collect(),

@@ -227,7 +227,10 @@ impl World {
     /// A snapshot, through the messages that carry it.
     fn load(&mut self, viewer: u64, region: usize, texts: &[Bytes]) -> Result<(), TestCaseError> {
         let mut assets = BTreeMap::new();
-        for part in encode::region_snapshot(&RegionName::parse(REGIONS[region]).unwrap(), texts) {
+        let name_of_region = RegionName::parse(REGIONS[region]).unwrap();
+        let mut parts = encode::SnapshotParts::new(&name_of_region, texts.to_vec());
+        while let Some(part) = parts.peek() {
+            parts.advance();
             let part: Value = serde_json::from_slice(&part).unwrap();
             for text in part["assets"].as_array().unwrap() {
                 prop_assert!(assets.insert(name(text), text["ts"].as_i64().unwrap()).is_none());
@@ -250,7 +253,7 @@ impl World {
         self.engine.tick(
             self.now,
             limit,
-            |viewer| Some(viewer.0) != busy,
+            |viewer, _| Some(viewer.0) != busy,
             |viewer, region, delta| {
                 told.push((viewer.0, region.clone(), encode::region_updates(region, delta)));
             },
@@ -376,7 +379,7 @@ fn a_hundred_moves_in_a_second_are_answered_twenty_times() {
         let target = shapes[(turn / 6) % 2].clone();
         world.subscribe(0, 0, target, None, 10_000).unwrap();
         world.now += Duration::from_millis(10);
-        world.engine.tick(world.now, 100, |_| true, |_, _, _| told += 1);
+        world.engine.tick(world.now, 100, |_, _| true, |_, _, _| told += 1);
     }
     assert!((10..=20).contains(&told), "{told}");
 }
@@ -394,7 +397,7 @@ fn a_busy_viewer_gets_one_delta_for_all_the_time() {
     world.engine.tick(
         world.now,
         100,
-        |_| true,
+        |_, _| true,
         |_, _, delta| {
             told.push((delta.entered.len(), delta.moved.len(), delta.left.len()));
         },
@@ -412,6 +415,58 @@ fn a_state_without_a_new_place_is_still_told() {
     world.update(0, 0, 5, at);
     let mut told = Vec::new();
     world.now += Duration::from_secs(1);
-    world.engine.tick(world.now, 100, |_| true, |_, _, delta| told.push(delta.moved.len()));
+    world.engine.tick(world.now, 100, |_, _| true, |_, _, delta| told.push(delta.moved.len()));
     assert_eq!(told, [1]);
+}
+
+#[test]
+fn a_long_delta_comes_piece_by_piece_and_the_rest_in_its_newest_state() {
+    let mut engine = RegionEngine::default();
+    let (fleet, mut now) = (FleetId::parse("f").unwrap(), Instant::now());
+    let region = RegionName::parse("world").unwrap();
+    let request = RegionRequest {
+        region,
+        shape: shape(r#"{"bbox":[-180,-90,180,90]}"#).into(),
+        interval: Duration::from_millis(250),
+        fleets: None,
+        may_see: Arc::new(|_| true),
+    };
+    engine.subscribe(ViewerKey(0), request, now);
+    let put = |engine: &mut RegionEngine, asset: usize, ts_ms: i64| {
+        let update = Update {
+            asset: None,
+            ts_ms,
+            position: Some(Position { lat: 1.0, lon: 2.0 }),
+            raw: format!(r#"{{"text":"{}"}}"#, "x".repeat(1000)).into(),
+        };
+        let state =
+            AssetState::after(None, &AssetId::parse(&format!("a{asset}")).unwrap(), &update, None).unwrap();
+        engine.on_update(&fleet, &Arc::new(state));
+    };
+    (0..1000).for_each(|asset| put(&mut engine, asset, 1));
+    now += Duration::from_secs(1);
+    let (mut seen, mut pieces) = (BTreeMap::new(), 0);
+    while engine.next_due().is_some_and(|at| at <= now) {
+        engine.tick(
+            now,
+            1,
+            |_, _| true,
+            |_, _, delta| {
+                let bytes: usize = delta.entered.iter().map(|text| text.len()).sum();
+                assert!(bytes < 130 * 1024 && delta.moved.is_empty(), "{bytes}");
+                for text in &delta.entered {
+                    let asset: Value = serde_json::from_slice(text).unwrap();
+                    let (id, ts) = (asset["id"].to_string(), asset["ts"].as_i64().unwrap());
+                    assert!(seen.insert(id, ts).is_none(), "told twice");
+                }
+            },
+        );
+        if pieces == 0 {
+            (900..1000).for_each(|asset| put(&mut engine, asset, 2));
+        }
+        pieces += 1;
+    }
+    assert!((7..=10).contains(&pieces), "{pieces}");
+    assert_eq!(seen.len(), 1000);
+    assert_eq!(seen.values().filter(|ts| **ts == 2).count(), 100);
 }

@@ -10,7 +10,7 @@ use foldhash::HashMap;
 use slab::Slab;
 
 use super::AssetKey;
-use crate::fleet::{AssetState, FleetId, encode};
+use crate::fleet::{AssetId, AssetState, FleetId, encode};
 
 #[derive(Debug)]
 struct Known {
@@ -36,7 +36,7 @@ impl KnownAssets {
     pub(super) fn put(&mut self, fleet: &FleetId, state: &Arc<AssetState>) -> Option<AssetKey> {
         if let Some(key) = self.key(fleet, state.id.as_str()) {
             let known = &mut self.assets[key.0 as usize];
-            if state.ts_ms < known.state.ts_ms {
+            if (state.ts_ms, state.seq) < (known.state.ts_ms, known.state.seq) {
                 return None;
             }
             known.state = Arc::clone(state);
@@ -59,6 +59,14 @@ impl KnownAssets {
     /// All keys of a fleet.
     pub(super) fn of_fleet(&self, fleet: &FleetId) -> Vec<AssetKey> {
         self.keys.get(fleet).into_iter().flat_map(HashMap::values).copied().collect()
+    }
+
+    /// Keys of assets that are known and that `there` does not name.
+    pub(super) fn all_but(&self, there: impl Fn(&FleetId, &AssetId) -> bool) -> Vec<AssetKey> {
+        let gone =
+            self.assets.iter().filter(|(_, known)| !known.gone && !there(&known.fleet, &known.state.id));
+        #[expect(clippy::cast_possible_truncation, reason = "2^32 assets do not fit in memory")]
+        gone.map(|(key, _)| AssetKey(key as u32)).collect()
     }
 
     /// The asset is not known any more; its key lives on while views refer to it.

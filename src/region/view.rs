@@ -83,6 +83,12 @@ impl RegionView {
         }
     }
 
+    /// Whether anything absorbed was not taken yet.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// Whether the asset is inside, as far as absorbed.
     #[must_use]
     pub fn holds(&self, key: AssetKey) -> bool {
@@ -99,10 +105,13 @@ impl RegionView {
         self.members.keys().copied()
     }
 
-    /// Tells the net change of each asset since the last time, as far as absorbed, and takes it as told.
-    pub fn take(&mut self, mut tell: impl FnMut(AssetKey, Net)) {
-        for key in self.changed.drain(..) {
-            let Some(member) = self.members.get_mut(&key) else { continue };
+    /// Tells the net change of each asset since the last time, as far as absorbed, and takes it as told;
+    /// until `tell` says that it is enough. The rest stays for the next time, before what changes by then.
+    pub fn take(&mut self, mut tell: impl FnMut(AssetKey, Net) -> bool) {
+        let mut taken = 0;
+        for key in &self.changed {
+            taken += 1;
+            let Some(member) = self.members.get_mut(key) else { continue };
             let net = match (member.known, member.inside) {
                 (false, true) => Net::Entered,
                 (true, true) => Net::Moved,
@@ -112,10 +121,13 @@ impl RegionView {
             if member.inside {
                 *member = Member { known: true, inside: true, changed: false };
             } else {
-                self.members.remove(&key);
+                self.members.remove(key);
             }
-            tell(key, net);
+            if !tell(*key, net) {
+                break;
+            }
         }
+        self.changed.drain(..taken);
         // A viewer that looked at the whole world once must not keep its memory.
         if self.members.capacity() > 64 + 4 * self.members.len() {
             self.members.shrink_to_fit();
@@ -138,7 +150,10 @@ mod tests {
         }
         view.absorb(|_| true, &mut Vec::new());
         let mut told = None;
-        view.take(|_, net| assert_eq!(told.replace(net), None, "told twice"));
+        view.take(|_, net| {
+            assert_eq!(told.replace(net), None, "told twice");
+            true
+        });
         assert_eq!(told, expected, "{transitions:?}");
         view.take(|_, net| panic!("{net:?} is told again"));
     }
@@ -174,7 +189,7 @@ mod tests {
         view.absorb(|_| true, &mut added);
         assert_eq!((view.members.len(), view.changed.len(), longest), (1, 1, NOTED_MAX));
         assert_eq!(added, [AssetKey(1)]);
-        view.take(|_, _| {});
+        view.take(|_, _| true);
         assert_eq!((view.members.len(), view.changed.len()), (0, 0));
     }
 
@@ -194,7 +209,10 @@ mod tests {
         );
         assert_eq!((asked, added.len()), (vec![2, 3, 3], 0));
         let mut told = Vec::new();
-        view.take(|key, net| told.push((key.0, net)));
+        view.take(|key, net| {
+            told.push((key.0, net));
+            true
+        });
         assert_eq!(told, [(1, Net::Moved), (2, Net::Left)]);
     }
 
@@ -206,7 +224,7 @@ mod tests {
                 view.note(AssetKey(key), transition);
             }
             view.absorb(|_| true, &mut Vec::new());
-            view.take(|_, _| {});
+            view.take(|_, _| true);
             view.members.capacity().max(view.changed.capacity()).max(view.noted.capacity())
         };
         assert!(note(0..50_000, Entered) >= 50_000);

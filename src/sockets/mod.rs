@@ -6,7 +6,9 @@
 
 mod connect;
 mod handshake;
+mod history;
 mod local;
+mod region;
 mod subscribe;
 
 use std::{
@@ -23,14 +25,17 @@ use socketioxide::{
 
 use crate::{
     cluster::{ClusterAdapter, Io},
-    dispatch::{Audience, Dispatcher, Identity, Membership, Viewer},
+    dispatch::{Audience, Dispatcher, Identity, Membership, Viewer, regions::Regions},
     feed::Feed,
     fleet::FleetId,
     observe::Metrics,
+    region::{MaySee, ShapeLimits},
+    store::Store,
     transport::Session,
 };
 
 pub use local::LocalViewers;
+use region::OwnRegions;
 
 pub(crate) type Socket = SocketRef<ClusterAdapter>;
 
@@ -41,6 +46,8 @@ pub struct SocketOptions {
     pub room_prefix: String,
     /// How many fleets one viewer may watch.
     pub subscriptions_max: usize,
+    /// What a region may cost.
+    pub shapes: ShapeLimits,
     /// How long a CONNECT may wait for the confirmation of its subscriptions.
     pub confirm_timeout: Duration,
 }
@@ -52,8 +59,12 @@ pub struct Hub {
     pub dispatcher: Dispatcher,
     /// Rooms.
     pub audience: Arc<Audience>,
+    /// Regions.
+    pub regions: Regions,
     /// Interest in fleets.
     pub feed: Feed,
+    /// What is read once, on request; a relay has none.
+    pub store: Option<Store>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Limits.
@@ -64,6 +75,7 @@ pub struct Hub {
 pub(crate) struct Connected {
     viewer: Arc<Viewer>,
     memberships: Mutex<Vec<Membership>>,
+    regions: Mutex<OwnRegions>,
     hub: Arc<Hub>,
 }
 
@@ -71,11 +83,26 @@ impl Connected {
     fn new(hub: Arc<Hub>, session: Arc<Session>, identity: Identity) -> Self {
         let viewer = Viewer::new(session);
         hub.audience.enter(viewer.clone(), identity);
-        Self { viewer, memberships: Mutex::default(), hub }
+        Self { viewer, memberships: Mutex::default(), regions: Mutex::default(), hub }
     }
 
     fn memberships(&self) -> std::sync::MutexGuard<'_, Vec<Membership>> {
         self.memberships.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn regions(&self) -> std::sync::MutexGuard<'_, OwnRegions> {
+        self.regions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Fleets and regions.
+    fn subscriptions(&self) -> usize {
+        self.memberships().len() + self.regions().names.len()
+    }
+
+    /// Which fleets this viewer was granted.
+    #[expect(clippy::unused_self, reason = "there is no authentication yet that would limit it")]
+    fn may_see(&self) -> MaySee {
+        Arc::new(|_: &FleetId| true)
     }
 
     fn room(&self, fleet: &FleetId) -> String {
@@ -100,6 +127,9 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
+        if !self.regions().names.is_empty() {
+            self.hub.regions.forget(self.viewer.id);
+        }
         self.hub.audience.exit(self.viewer.id);
     }
 }
@@ -128,6 +158,10 @@ async fn event(socket: Socket, Event(name): Event, data: TryData<Value>, ack: Ac
     match name.as_str() {
         "fleet_subscribe" => subscribe::fleet(&socket, &connected, request, ack).await,
         "fleet_unsubscribe" => subscribe::leave(&connected, &request, ack),
+        "region_subscribe" => region::watch(&socket, &connected, request, ack).await,
+        "region_unsubscribe" => region::unwatch(&connected, &request, ack).await,
+        "asset_history" => history::track(&connected, request, ack).await,
+        "fleets" => history::fleets(&connected, ack).await,
         _ => {} // As Node does with events that nobody handles.
     }
 }

@@ -29,12 +29,12 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn bad(message: impl Into<String>) -> Self {
+    pub(super) fn bad(message: impl Into<String>) -> Self {
         Self { code: "bad_request", message: message.into() }
     }
 }
 
-type Ack = AckSender<ClusterAdapter>;
+pub(super) type Ack = AckSender<ClusterAdapter>;
 
 /// Answers a request; a client that asked for no answer gets none.
 pub(super) fn answer(connected: &Connected, ack: Ack, outcome: Result<Value, Refusal>) {
@@ -46,7 +46,7 @@ pub(super) fn answer(connected: &Connected, ack: Ack, outcome: Result<Value, Ref
     ack.send(&body).ok();
 }
 
-fn fleet_of(request: &Value) -> Result<FleetId, Refusal> {
+pub(super) fn fleet_of(request: &Value) -> Result<FleetId, Refusal> {
     let fleet = request.get("fleet").ok_or_else(|| Refusal::bad("fleet is missing"))?;
     let fleet = fleet.as_str().ok_or_else(|| Refusal::bad("fleet is not a string"))?;
     FleetId::parse(fleet).map_err(|error| Refusal::bad(error.to_string()))
@@ -88,19 +88,24 @@ pub(super) async fn fleet(socket: &Socket, connected: &Arc<Connected>, request: 
         }
         Err(refusal) => return answer(connected, ack, Err(refusal)),
     };
+    behind_ack(socket, connected).await;
+    connected.hub.dispatcher.open(&fleet, connected.viewer.id).await;
+}
+
+/// Returns when the acknowledgement that was sent before is queued for the client.
+pub(super) async fn behind_ack(socket: &Socket, connected: &Connected) {
     let (number, passed) = connected.viewer.session.barrier();
     if socket.emit(BARRIER_EVENT, &number).is_ok() {
         // Whatever becomes of the barrier, a viewer that is still there gets its snapshot.
         tokio::time::timeout(ACK_TIMEOUT, passed).await.ok();
     }
-    connected.hub.dispatcher.open(&fleet, connected.viewer.id).await;
 }
 
 async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(FleetId, Value), Refusal> {
     let hub = &connected.hub;
     let (fleet, mode) = (fleet_of(request)?, mode_of(request)?);
     let others = connected.memberships().iter().filter(|known| known.fleet != fleet).count();
-    if others >= hub.options.subscriptions_max {
+    if others + connected.regions().names.len() >= hub.options.subscriptions_max {
         let message = format!("more than {} subscriptions", hub.options.subscriptions_max);
         return Err(Refusal { code: "too_many", message });
     }

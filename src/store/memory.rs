@@ -11,7 +11,7 @@ use std::{
 use foldhash::{HashMap, HashMapExt};
 
 use super::{Applied, Snapshot, TrackPoint, TrackRule};
-use crate::fleet::{self, AssetId, Epoch, FleetBatch, FleetId, FleetState, Record};
+use crate::fleet::{self, AssetId, AssetState, Epoch, FleetBatch, FleetId, FleetState, Record};
 
 /// The newest state of every asset, in memory. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -108,18 +108,54 @@ impl MemoryStore {
     /// About how many bytes the states and the tracks hold, for the accounts of memory.
     #[must_use]
     pub fn bytes(&self) -> (usize, usize) {
-        let fleets: Vec<_> = {
-            let fleets = self.0.fleets.read().unwrap_or_else(PoisonError::into_inner);
-            fleets.by_id.values().cloned().collect()
-        };
         // One fleet at a time, so that nobody waits for the sum.
-        let bytes = fleets.iter().map(|fleet| {
+        let bytes = self.all().into_iter().map(|(_, fleet)| {
             let state = fleet.state.lock().unwrap_or_else(PoisonError::into_inner).bytes();
             let tracks = fleet.tracks.lock().unwrap_or_else(PoisonError::into_inner);
             let points = tracks.values().map(VecDeque::capacity).sum::<usize>() * size_of::<TrackPoint>();
             (state, points + tracks.capacity() * size_of::<(AssetId, VecDeque<TrackPoint>)>())
         });
         bytes.fold((0, 0), |(states, tracks), (state, track)| (states + state, tracks + track))
+    }
+
+    /// The newest states of the assets that a batch is about.
+    #[must_use]
+    pub fn states(&self, batch: &FleetBatch) -> Vec<Arc<AssetState>> {
+        let Some(fleet) = self.known(&batch.fleet) else { return Vec::new() };
+        let state = fleet.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let assets = batch.updates.iter().filter_map(|update| update.asset.as_ref());
+        assets.filter_map(|asset| state.get(asset.as_str()).cloned()).collect()
+    }
+
+    /// The newest states of all assets for which `wanted` holds.
+    #[must_use]
+    pub fn select(&self, wanted: impl Fn(&AssetState) -> bool) -> Vec<(FleetId, Vec<Arc<AssetState>>)> {
+        let select = |(id, fleet): (FleetId, Arc<Fleet>)| {
+            let state = fleet.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let states: Vec<_> = state.changed_since(0).filter(|state| wanted(state)).cloned().collect();
+            (id, states)
+        };
+        self.all().into_iter().map(select).filter(|(_, states)| !states.is_empty()).collect()
+    }
+
+    pub(super) fn fleets(&self) -> Vec<(FleetId, usize)> {
+        let size = |(id, fleet): (FleetId, Arc<Fleet>)| {
+            let size = fleet.state.lock().unwrap_or_else(PoisonError::into_inner).len();
+            (id, size)
+        };
+        self.all().into_iter().map(size).filter(|(_, size)| *size > 0).collect()
+    }
+
+    pub(super) fn fleets_of(&self, asset: &AssetId) -> Vec<FleetId> {
+        let has = |fleet: &Fleet| {
+            fleet.state.lock().unwrap_or_else(PoisonError::into_inner).get(asset.as_str()).is_some()
+        };
+        self.all().into_iter().filter(|(_, fleet)| has(fleet)).map(|(id, _)| id).collect()
+    }
+
+    fn all(&self) -> Vec<(FleetId, Arc<Fleet>)> {
+        let fleets = self.0.fleets.read().unwrap_or_else(PoisonError::into_inner);
+        fleets.by_id.iter().map(|(id, fleet)| (id.clone(), fleet.clone())).collect()
     }
 
     pub(super) fn snapshot(&self, fleet: &FleetId) -> Snapshot {

@@ -114,6 +114,30 @@ impl Store {
         }
     }
 
+    /// All fleets with how many assets each has, by name.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn fleets(&self) -> Result<Vec<(FleetId, usize)>, StoreError> {
+        let mut fleets = match self {
+            Self::Memory(store) => store.fleets(),
+            Self::Redis(store) => store.fleets().await?,
+        };
+        fleets.sort_unstable();
+        Ok(fleets)
+    }
+
+    /// The fleets that have an asset of this id.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn fleets_of(&self, asset: &AssetId) -> Result<Vec<FleetId>, StoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.fleets_of(asset)),
+            Self::Redis(store) => store.fleets_of(asset).await,
+        }
+    }
+
     /// The recent track of an asset from `from_ts_ms` on, newest last: at most the `limit` newest points.
     ///
     /// # Errors

@@ -28,6 +28,8 @@ mod harness;
 mod kafka;
 /// Stock clients through the sticky proxy of `docker/`.
 mod proxy;
+/// Regions of the map, tracks, lists of fleets.
+mod regions;
 /// Slow viewers, dead viewers, drained viewers.
 mod slow;
 /// The Redis store: what it writes, publishes and survives.

@@ -16,6 +16,11 @@ impl Keyspace {
         Self { prefix: prefix.into() }
     }
 
+    /// Set: all fleets that have state. In a slot of its own.
+    pub(super) fn fleets(&self) -> String {
+        format!("{}:fleets", self.prefix)
+    }
+
     pub(super) fn of(&self, fleet: &FleetId) -> FleetKeys {
         FleetKeys { base: format!("{}:{{{}}}:", self.prefix, tag(fleet.as_str())) }
     }

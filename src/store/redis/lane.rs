@@ -56,6 +56,9 @@ pub(super) struct Known {
 
 pub(super) struct Lane {
     keys: FleetKeys,
+    /// Enters the fleet into the list of fleets.
+    registration: Cmd,
+    is_registered: bool,
     legacy_channel: String,
     queue: VecDeque<Queued>,
     in_flight: Option<InFlight>,
@@ -72,6 +75,7 @@ pub(super) struct Lane {
 }
 
 enum InFlight {
+    Register,
     Look,
     Compare(Vec<AssetId>),
     Apply(Merged),
@@ -83,9 +87,11 @@ enum InFlight {
 pub(super) struct BadAnswer(pub(super) String);
 
 impl Lane {
-    pub(super) fn new(keys: FleetKeys, legacy_channel: String) -> Self {
+    pub(super) fn new(keys: FleetKeys, registration: Cmd, legacy_channel: String) -> Self {
         Self {
             keys,
+            registration,
+            is_registered: false,
             legacy_channel,
             queue: VecDeque::new(),
             in_flight: None,
@@ -127,6 +133,10 @@ impl Lane {
             self.in_flight = Some(InFlight::Compare(assets));
             return Some(command);
         }
+        if !self.is_registered && !self.queue.is_empty() {
+            self.in_flight = Some(InFlight::Register);
+            return Some(self.registration.clone());
+        }
         while !self.queue.is_empty() {
             let merged = self.merge(rules.tracks);
             if merged.changed.is_empty() {
@@ -147,6 +157,10 @@ impl Lane {
     ) -> Result<Option<Cmd>, BadAnswer> {
         match self.in_flight.take() {
             None => Err(BadAnswer("nothing was asked".to_owned())),
+            Some(InFlight::Register) => {
+                self.is_registered = true;
+                Ok(None)
+            }
             Some(InFlight::Look) => {
                 let (epoch, seq) = script::read_look(value)?;
                 if self.counter.epoch.is_some_and(|known| epoch != Some(known)) || seq < self.counter.seq {
@@ -179,7 +193,7 @@ impl Lane {
     /// are of another version now, and the records will turn out to be applied.
     pub(super) fn failed(&mut self) {
         match self.in_flight.take() {
-            None | Some(InFlight::Look) => {}
+            None | Some(InFlight::Look | InFlight::Register) => {}
             Some(InFlight::Compare(assets)) => self.doubtful.extend(assets),
             Some(InFlight::Apply(merged)) => self.give_back(merged),
         }
@@ -269,6 +283,7 @@ impl Lane {
         let went_back = epoch.is_none() || epoch == self.counter.epoch;
         let seq = if went_back { seq.max(self.counter.seq) } else { seq };
         self.counter = Counter { epoch: None, seq };
+        self.is_registered = false;
         self.doubtful = self.known.keys().cloned().collect();
     }
 

@@ -12,7 +12,8 @@ mod writer;
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Cmd, RedisError, Value};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use redis::{Cmd, FromRedisValue, RedisError, Value};
 use tokio::{sync::Mutex, time::timeout};
 
 pub use keys::{legacy_channel, updates_channel};
@@ -20,13 +21,15 @@ pub use writer::RedisWriter;
 
 use self::{
     keys::{FleetKeys, Keyspace},
-    lane::Rules,
+    lane::{Lane, Rules},
 };
 use super::{Link, Redis, Snapshot, StoreError, TrackPoint, TrackRule};
 use crate::fleet::{AssetId, AssetState, Epoch, FleetId};
 
 /// A reader waits this long for an answer, a new connection included.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Fleets that are asked about at a time.
+const ASKED_MAX: usize = 64;
 
 /// The newest state of every asset, in Redis. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -117,6 +120,48 @@ impl RedisStore {
             serde_json::from_slice::<TrackPoint>(&text).ok()
         });
         Ok(points.filter(|point| point.ts_ms >= from_ts_ms).collect())
+    }
+
+    pub(super) async fn fleets(&self) -> Result<Vec<(FleetId, usize)>, StoreError> {
+        let size = |fleet: FleetId| async move {
+            let mut command = redis::cmd("HLEN");
+            command.arg(self.keys(&fleet).state());
+            let answer = self.read(Read::Command(&command)).await?;
+            let size = answer.first().and_then(|size| usize::from_redis_value_ref(size).ok()).unwrap_or(0);
+            Ok((fleet, size))
+        };
+        self.for_each_fleet(size).await
+    }
+
+    pub(super) async fn fleets_of(&self, asset: &AssetId) -> Result<Vec<FleetId>, StoreError> {
+        let has = |fleet: FleetId| async move {
+            let mut command = redis::cmd("HEXISTS");
+            command.arg(self.keys(&fleet).state()).arg(asset.as_str());
+            let answer = self.read(Read::Command(&command)).await?;
+            Ok((fleet, answer.first() == Some(&Value::Int(1))))
+        };
+        let fleets = self.for_each_fleet(has).await?;
+        Ok(fleets.into_iter().filter(|(_, has)| *has).map(|(fleet, _)| fleet).collect())
+    }
+
+    /// Asks something about every fleet, some at a time. Fleets may live in different slots, so a pipeline
+    /// could not hold the questions.
+    async fn for_each_fleet<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        ask: impl Fn(FleetId) -> F,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut command = redis::cmd("SMEMBERS");
+        command.arg(self.0.keyspace.fleets());
+        let names = self.read(Read::Command(&command)).await?.into_iter();
+        let fleets = names.filter_map(|name| String::from_redis_value(name).ok());
+        let fleets = fleets.filter_map(|name| FleetId::parse(&name).ok());
+        stream::iter(fleets).map(|fleet| ask(fleet)).buffer_unordered(ASKED_MAX).try_collect().await
+    }
+
+    fn lane(&self, fleet: &FleetId) -> Lane {
+        let mut registration = redis::cmd("SADD");
+        registration.arg(self.0.keyspace.fleets()).arg(fleet.as_str());
+        Lane::new(self.keys(fleet), registration, legacy_channel(fleet))
     }
 
     fn keys(&self, fleet: &FleetId) -> FleetKeys {

@@ -15,7 +15,7 @@ use redis::{Cmd, RedisResult, Value};
 use tokio::time::sleep;
 
 use super::{
-    RedisStore, is_lost, is_no_script, keys,
+    RedisStore, is_lost, is_no_script,
     lane::{Lane, Settled},
     merged::Queued,
     script::APPLY,
@@ -89,7 +89,7 @@ impl RedisWriter {
             let lane = if let Some(lane) = self.lanes.get_mut(&record.fleet) {
                 lane
             } else {
-                let lane = Lane::new(self.store.keys(&record.fleet), keys::legacy_channel(&record.fleet));
+                let lane = self.store.lane(&record.fleet);
                 self.lanes.entry(record.fleet.clone()).or_insert(lane)
             };
             if lane.is_idle() {

@@ -1,0 +1,204 @@
+//! The cells under this replica's regions: which are watched, which are loaded, and what happened to
+//! assets while a load was on its way.
+//!
+//! Invariants: a cell is watched before it is loaded, so nothing falls between; at most one load is on
+//! its way; a loaded state never brings back what an update has taken away since the load began.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use foldhash::{HashMap, HashSet};
+
+use super::{CellSource, Located};
+use crate::{
+    fleet::{AssetId, AssetState, FleetId},
+    region::{CellId, RegionEngine},
+};
+
+/// How long a cell is kept after its last region, so that panning to and fro loads nothing twice.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Cells and their loads.
+#[derive(Debug)]
+pub(super) struct Cells {
+    source: Arc<dyn CellSource>,
+    watched: HashSet<CellId>,
+    /// Watched, but under no region any more, since when.
+    idle: HashMap<CellId, Instant>,
+    /// Idle cells in the order of their ends; may hold cells that are in use again.
+    ends: VecDeque<(Instant, CellId)>,
+    /// Watched and not loaded, nor being loaded.
+    unloaded: HashSet<CellId>,
+    /// The load that is on its way.
+    load: Option<Load>,
+    /// Number of the load that was begun last.
+    number: u64,
+}
+
+#[derive(Debug, Default)]
+struct Load {
+    cells: Vec<CellId>,
+    /// Assets heard of since the load began.
+    touched: HashMap<FleetId, HashSet<AssetId>>,
+    /// Updates were missed: what the load does not find is gone.
+    is_reload: bool,
+}
+
+impl Cells {
+    pub(super) fn new(source: Arc<dyn CellSource>) -> Self {
+        Self {
+            source,
+            watched: HashSet::default(),
+            idle: HashMap::default(),
+            ends: VecDeque::new(),
+            unloaded: HashSet::default(),
+            load: None,
+            number: 0,
+        }
+    }
+
+    /// Follows the regions: watches the cells that came into use and lets go of those unused for long.
+    pub(super) fn follow(&mut self, engine: &mut RegionEngine, now: Instant) {
+        let mut begun = Vec::new();
+        engine.drain_interest(|cell, is_used| {
+            if !is_used {
+                self.idle.insert(cell, now);
+                self.ends.push_back((now + LINGER, cell));
+            } else if self.idle.remove(&cell).is_none() && self.watched.insert(cell) {
+                begun.push(cell);
+            }
+        });
+        if !begun.is_empty() {
+            self.source.watch(&begun);
+            self.unloaded.extend(begun);
+        }
+        self.let_go(engine, now);
+    }
+
+    fn let_go(&mut self, engine: &mut RegionEngine, now: Instant) {
+        let mut ended = Vec::new();
+        while let Some((_, cell)) = self.ends.pop_front_if(|(at, _)| *at <= now) {
+            let is_over = self.idle.get(&cell).is_some_and(|since| *since + LINGER <= now);
+            if is_over {
+                self.idle.remove(&cell);
+                self.watched.remove(&cell);
+                self.unloaded.remove(&cell);
+                engine.forget_cell(cell);
+                ended.push(cell);
+            }
+        }
+        if !ended.is_empty() {
+            self.source.unwatch(&ended);
+        }
+    }
+
+    /// Whether any cell is watched.
+    pub(super) fn is_empty(&self) -> bool {
+        self.watched.is_empty()
+    }
+
+    /// When `follow` has something to let go.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.ends.front().map(|(at, _)| *at)
+    }
+
+    /// The load that everything watched by now will have been in; `None`: it is there already.
+    pub(super) fn awaited(&self) -> Option<u64> {
+        match (self.unloaded.is_empty(), &self.load) {
+            (false, _) => Some(self.number + 1),
+            (true, Some(_)) => Some(self.number),
+            (true, None) => None,
+        }
+    }
+
+    /// Begins a load if one is needed and none is on its way.
+    pub(super) fn begin(&mut self) -> Option<(u64, Vec<CellId>)> {
+        if self.load.is_some() || self.unloaded.is_empty() {
+            return None;
+        }
+        let cells: Vec<CellId> = self.unloaded.drain().collect();
+        self.load = Some(Load { cells: cells.clone(), ..Load::default() });
+        self.number += 1;
+        Some((self.number, cells))
+    }
+
+    /// Updates were missed: everything is to be loaded again. What was on its way may be as old.
+    pub(super) fn begin_again(&mut self) -> (u64, Vec<CellId>) {
+        let cells: Vec<CellId> = self.watched.iter().copied().collect();
+        self.unloaded.clear();
+        self.load = Some(Load { cells: cells.clone(), is_reload: true, ..Load::default() });
+        self.number += 1;
+        (self.number, cells)
+    }
+
+    /// An update: the asset's newest state, wherever it is.
+    pub(super) fn update(&mut self, engine: &mut RegionEngine, fleet: &FleetId, state: &Arc<AssetState>) {
+        if let Some(load) = &mut self.load {
+            if let Some(assets) = load.touched.get_mut(fleet) {
+                assets.insert(state.id.clone());
+            } else {
+                load.touched.insert(fleet.clone(), HashSet::from_iter([state.id.clone()]));
+            }
+        }
+        if self.holds(state) {
+            engine.on_update(fleet, state);
+        } else {
+            engine.forget_asset(fleet, &state.id);
+        }
+    }
+
+    fn holds(&self, state: &AssetState) -> bool {
+        let cell = state.position.and_then(CellId::at);
+        cell.is_some_and(|cell| self.watched.contains(&cell.between_replicas()))
+    }
+
+    /// Takes over what the load `number` found. Whether it was the awaited one, and a reload.
+    pub(super) fn loaded(
+        &mut self,
+        engine: &mut RegionEngine,
+        number: u64,
+        found: Option<Vec<Located>>,
+    ) -> Option<Loaded> {
+        if number != self.number {
+            return None; // Begun before updates were missed.
+        }
+        let load = self.load.take()?;
+        let Some(found) = found else {
+            self.unloaded.extend(load.cells.iter().filter(|cell| self.watched.contains(*cell)));
+            return Some(Loaded::Failed { is_reload: load.is_reload });
+        };
+        let is_touched = |fleet: &FleetId, asset: &AssetId| {
+            load.touched.get(fleet).is_some_and(|assets| assets.contains(asset.as_str()))
+        };
+        if load.is_reload {
+            let mut named: HashMap<FleetId, HashSet<AssetId>> = HashMap::default();
+            for (fleet, states) in &found {
+                named.entry(fleet.clone()).or_default().extend(states.iter().map(|state| state.id.clone()));
+            }
+            let is_there = |fleet: &FleetId, asset: &AssetId| {
+                is_touched(fleet, asset)
+                    || named.get(fleet).is_some_and(|assets| assets.contains(asset.as_str()))
+            };
+            engine.retain(is_there);
+        }
+        for (fleet, states) in &found {
+            for state in states {
+                // What was heard of since is newer than what the load says, or as new.
+                if !is_touched(fleet, &state.id) && self.holds(state) {
+                    engine.on_update(fleet, state);
+                }
+            }
+        }
+        Some(Loaded::Done { is_reload: load.is_reload })
+    }
+}
+
+/// How a load ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loaded {
+    Done { is_reload: bool },
+    Failed { is_reload: bool },
+}

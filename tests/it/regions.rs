@@ -1,0 +1,270 @@
+//! `region_subscribe`: snapshot, what enters, moves and leaves, panning, and what is refused.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rdkafka::producer::FutureRecord;
+use serde_json::{Value, json};
+
+use crate::support::{Gateway, Kafka, PATIENCE, Viewer};
+
+/// A gateway whose telemetry a test writes itself.
+struct World {
+    gateway: Gateway,
+    kafka: &'static Kafka,
+    topic: String,
+    ts: i64,
+}
+
+impl World {
+    async fn new(name: &str, more: &[(&str, &str)]) -> Self {
+        let kafka = Kafka::shared().await;
+        let topic = kafka.topic(name, 1).await;
+        let gateway = Gateway::builder()
+            .env("FLEETCAST_SOURCE", "kafka")
+            .env("FLEETCAST_KAFKA_BROKERS", kafka.brokers())
+            .env("FLEETCAST_KAFKA_TOPICS", &topic)
+            .env("FLEETCAST_KAFKA_GROUP", format!("{topic} group"));
+        let gateway = more.iter().fold(gateway, |gateway, (name, value)| gateway.env(name, value));
+        let gateway = gateway.start().await;
+        gateway.wait_ready().await;
+        Self { gateway, kafka, topic, ts: 1_790_000_000_000 }
+    }
+
+    async fn put(&mut self, fleet: &str, asset: &str, more: &str) {
+        self.ts += 1;
+        let text = format!(r#"{{"fleetId":"{fleet}","assetId":"{asset}","ts":{}{more}}}"#, self.ts);
+        let record = FutureRecord::<(), _>::to(&self.topic).payload(&text);
+        self.kafka.producer().send(record, PATIENCE).await.unwrap();
+    }
+
+    async fn place(&mut self, fleet: &str, asset: &str, lon: f64, lat: f64) {
+        self.put(fleet, asset, &format!(r#","lon":{lon},"lat":{lat}"#)).await;
+    }
+
+    async fn applied(&self, count: f64) {
+        let applied = || async { self.gateway.metric("fleetcast_updates_applied_total").await >= count };
+        crate::support::eventually("all is applied", applied).await;
+    }
+}
+
+/// A dashboard's map of one region.
+#[derive(Default)]
+struct Map(BTreeMap<String, Value>);
+
+impl Map {
+    /// Takes over a whole snapshot.
+    async fn snapshot(&mut self, viewer: &mut Viewer) -> &mut Self {
+        self.0.clear();
+        for part in 1.. {
+            let event = viewer.event("region_snapshot").await;
+            assert_eq!(event["part"], part, "{event}");
+            for asset in event["assets"].as_array().unwrap() {
+                self.0.insert(asset["id"].as_str().unwrap().to_owned(), asset.clone());
+            }
+            if event["parts"] == part {
+                break;
+            }
+        }
+        self
+    }
+
+    /// Takes deltas over until the map holds exactly these assets.
+    async fn until(&mut self, viewer: &mut Viewer, assets: &[&str]) -> Value {
+        loop {
+            let event = viewer.event("region_updates").await;
+            self.apply(&event);
+            if self.names() == assets {
+                return event;
+            }
+        }
+    }
+
+    /// Takes whatever comes over.
+    async fn next(&mut self, viewer: &mut Viewer) {
+        let packet = viewer.packet().await.expect("the connection lives");
+        let (name, event): (String, Value) = serde_json::from_str(&packet[2..]).unwrap();
+        match name.as_str() {
+            "region_updates" => self.apply(&event),
+            "resync" => _ = self.snapshot(viewer).await,
+            other => panic!("unexpected {other}"),
+        }
+    }
+
+    /// Whatever enters must not be there, and whatever moves or leaves must; nothing goes back in time.
+    fn apply(&mut self, event: &Value) {
+        for asset in event["entered"].as_array().unwrap() {
+            assert!(self.0.insert(id(asset), asset.clone()).is_none(), "{asset} was there");
+        }
+        for asset in event["moved"].as_array().unwrap() {
+            let known = self.0.insert(id(asset), asset.clone()).expect("what moves was there");
+            assert!(known["ts"].as_i64() <= asset["ts"].as_i64(), "{known} was newer than {asset}");
+        }
+        for asset in event["left"].as_array().unwrap() {
+            assert!(self.0.remove(&id(asset)).is_some(), "{asset} was not there");
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+}
+
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap()
+}
+
+fn id(asset: &Value) -> String {
+    asset["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_region_has_what_is_in_it_and_moves_with_the_map() {
+    let mut world = World::new("regions", &[]).await;
+    world.place("f", "berlin", 13.4, 52.5).await;
+    world.place("g", "hamburg", 10.0, 53.55).await;
+    world.place("f", "tokyo", 139.7, 35.7).await;
+    world.put("f", "nowhere", "").await;
+    world.applied(4.0).await;
+
+    let mut viewer = Viewer::connect(world.gateway.addr(), "").await;
+    let north = json!({"region": "map", "bbox": [5, 50, 15, 55], "interval_ms": 50});
+    let ack = viewer.request("region_subscribe", north).await;
+    assert_eq!(ack, json!({"ok": true, "region": "map", "resumed": false}));
+    let mut map = Map::default();
+    assert_eq!(map.snapshot(&mut viewer).await.names(), ["berlin", "hamburg"]);
+    assert_eq!(map.0["hamburg"]["fleet"], "g");
+    assert_eq!((&map.0["berlin"]["lon"], &map.0["berlin"]["lat"]), (&json!(13.4), &json!(52.5)));
+
+    // Exactly on the edge is inside; a partial update keeps the place.
+    world.place("f", "tokyo", 15.0, 55.0).await;
+    world.put("f", "berlin", r#","temp":-18.5"#).await;
+    map.until(&mut viewer, &["berlin", "hamburg", "tokyo"]).await;
+    world.place("f", "tokyo", 15.001, 55.0).await;
+    map.until(&mut viewer, &["berlin", "hamburg"]).await;
+    assert_eq!(map.0["berlin"]["data"]["temp"], -18.5);
+    assert_eq!(map.0["berlin"]["lon"], 13.4);
+
+    // Panning: only the difference, and cells that were never watched are loaded.
+    let east = json!({"region": "map", "bbox": [12, 50, 20, 56], "interval_ms": 50});
+    assert_eq!(viewer.request("region_subscribe", east).await["resumed"], true);
+    let delta = map.until(&mut viewer, &["berlin", "tokyo"]).await;
+    assert_eq!(delta["moved"], json!([]), "berlin has not moved: {delta}");
+    let dateline = json!({"region": "map", "bbox": [130, 30, -170, 40], "interval_ms": 50});
+    viewer.request("region_subscribe", dateline).await;
+    map.until(&mut viewer, &[]).await;
+    world.place("f", "tokyo", 179.9, 35.0).await;
+    world.place("f", "berlin", -179.9, 35.0).await;
+    map.until(&mut viewer, &["berlin", "tokyo"]).await;
+
+    // A filter by fleet, a second region beside the first, and its end.
+    let g = json!({"region": "g", "bbox": [-180, -90, 180, 90], "fleets": ["g"], "interval_ms": 50});
+    viewer.request("region_subscribe", g).await;
+    assert_eq!(Map::default().snapshot(&mut viewer).await.names(), ["hamburg"]);
+    for region in ["g", "map"] {
+        let ack = viewer.request("region_unsubscribe", json!({"region": region})).await;
+        assert_eq!(ack, json!({"ok": true}));
+    }
+    world.place("g", "hamburg", 179.0, 35.0).await;
+    viewer.assert_silent(Duration::from_millis(400)).await;
+
+    viewer.tear_down();
+    let quiet = || async { world.gateway.metric("fleetcast_regions").await == 0.0 };
+    crate::support::eventually("no region is left", quiet).await;
+    let empty = || async { world.gateway.metric("fleetcast_region_assets").await == 0.0 };
+    crate::support::eventually("no asset is kept for regions", empty).await;
+}
+
+#[tokio::test]
+async fn a_large_region_comes_in_parts_and_a_viewer_that_paused_gets_the_newest() {
+    let mut gateway = Gateway::builder().command("demo").arg("--assets").arg(20_000);
+    gateway = gateway.env("FLEETCAST_VIEWER_QUEUE_BYTES", "65536");
+    let gateway = gateway.start().await;
+    let mut viewer = Viewer::connect(gateway.addr(), "").await;
+    let every = || async { gateway.metric("fleetcast_updates_received_total").await >= 20_000.0 };
+    crate::support::eventually("every asset has spoken", every).await;
+    let world = json!({"region": "world", "bbox": [-180, -90, 180, 90]});
+    viewer.request("region_subscribe", world).await;
+    let mut map = Map::default();
+    assert_eq!(map.snapshot(&mut viewer).await.0.len(), 20_000);
+
+    // More happens than its queue and the kernel's hold. What waits is no list of all that happened.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let reads_again_ms = now_ms();
+    let queued = gateway.metric(r#"fleetcast_memory_bytes{class="queues"}"#).await;
+    assert!(queued < 65_536.0 + 2.0 * 131_072.0, "{queued} bytes wait for one viewer");
+    // Whatever the kernel still held: in the end the map is complete, and as new as the world.
+    while map.0.values().any(|asset| asset["ts"].as_i64().unwrap() < reads_again_ms) {
+        map.next(&mut viewer).await;
+    }
+    assert_eq!(map.0.len(), 20_000);
+}
+
+#[tokio::test]
+async fn what_can_not_be_a_region_is_refused_by_name() {
+    let world = World::new("no-regions", &[("FLEETCAST_MAX_SUBSCRIPTIONS", "2")]).await;
+    let mut viewer = Viewer::connect(world.gateway.addr(), "").await;
+    let ring: Vec<[f64; 2]> =
+        (0..1001).map(|n| f64::from(n) / 1001.0 * 6.283).map(|a| [a.cos(), a.sin()]).collect();
+    for (request, code, why) in [
+        (json!({"bbox": [0, 0, 1, 1]}), "bad_request", "region is missing"),
+        (json!({"region": ""}), "bad_request", "region is empty"),
+        (json!({"region": "r"}), "bad_request", "bbox, polygon, circle or geohash"),
+        (json!({"region": "r", "bbox": [0, 0, 1, 91]}), "bad_request", "91"),
+        (json!({"region": "r", "bbox": [0, 0, 1, null]}), "bad_request", "not a finite number"),
+        (json!({"region": "r", "bbox": [0, 0, 0, 0]}), "bad_request", "no area"),
+        (json!({"region": "r", "polygon": [[0, 0], [1, 1], [0, 1], [1, 0]]}), "bad_request", "crosses"),
+        (json!({"region": "r", "polygon": ring}), "bad_request", "1001 vertices"),
+        (json!({"region": "r", "circle": {"lon": 0, "lat": 0, "radius_m": -1}}), "bad_request", "radius_m"),
+        (json!({"region": "r", "geohash": ["u33", "ail"]}), "bad_request", "geohash[1]"),
+        (json!({"region": "r", "bbox": [0, 0, 1, 1], "interval_ms": 1}), "bad_request", "interval_ms"),
+        (json!({"region": "r", "bbox": [0, 0, 1, 1], "fleets": ["a#"]}), "bad_request", "fleets[0]"),
+    ] {
+        let ack = viewer.request("region_subscribe", request.clone()).await;
+        assert_eq!((&ack["ok"], &ack["error"]["code"]), (&json!(false), &json!(code)), "{request}: {ack}");
+        assert!(ack["error"]["message"].as_str().unwrap().contains(why), "{request}: {ack}");
+    }
+    for region in ["a", "b"] {
+        let request = json!({"region": region, "geohash": ["u33"]});
+        assert_eq!(viewer.request("region_subscribe", request).await["ok"], true);
+    }
+    let request = json!({"region": "c", "geohash": ["u33"]});
+    assert_eq!(viewer.request("region_subscribe", request).await["error"]["code"], "too_many");
+
+    // A hundred moves at once: some are refused, and none costs the connection.
+    let mut refused = 0;
+    for n in 0..100 {
+        let request = json!({"region": "a", "bbox": [0, 0, 1 + n, 1]});
+        refused += u32::from(viewer.request("region_subscribe", request).await["ok"] == false);
+    }
+    assert!((20..100).contains(&refused), "{refused}");
+}
+
+#[tokio::test]
+async fn tracks_and_fleets_are_answered_on_request() {
+    let mut world = World::new("tracks", &[]).await;
+    for n in 0..30 {
+        world.ts += 10_000;
+        world.place("f", "a", f64::from(n) / 10.0, 50.0).await;
+    }
+    world.place("g", "b", 1.0, 1.0).await;
+    world.applied(31.0).await;
+    let mut viewer = Viewer::connect(world.gateway.addr(), "").await;
+    let ack = viewer.request("fleets", json!({})).await;
+    let list = json!([{"fleet": "f", "assets": 1}, {"fleet": "g", "assets": 1}]);
+    assert_eq!(ack, json!({"ok": true, "fleets": list}));
+
+    let ack = viewer.request("asset_history", json!({"asset": "a"})).await;
+    let track = ack["track"].as_array().unwrap();
+    assert_eq!((track.len(), &ack["fleet"]), (30, &json!("f")), "{ack}");
+    assert_eq!((&track[29]["lon"], &track[29]["lat"]), (&json!(2.9), &json!(50.0)), "newest last");
+    let from = track[20]["ts"].clone();
+    let request = json!({"asset": "a", "fleet": "f", "from_ts": from, "limit": 3});
+    let ack = viewer.request("asset_history", request).await;
+    assert_eq!(ack["track"], json!(track[27..]));
+    for nobody in [json!({"asset": "x"}), json!({"asset": "a", "fleet": "g"})] {
+        assert_eq!(viewer.request("asset_history", nobody).await["track"], json!([]));
+    }
+    let ack = viewer.request("asset_history", json!({"asset": "a", "limit": 0})).await;
+    assert_eq!(ack["error"]["code"], "bad_request", "{ack}");
+}
