@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cluster::Connection,
     config::{Config, SourceKind, StoreKind},
     dispatch::{
         Dispatcher, Loader,
@@ -49,6 +50,19 @@ type Followed = (Box<RedisFeed>, mpsc::Receiver<Vec<FeedEvent>>);
 
 /// Updates between the memory store and dispatch.
 const FRESH_MAX: usize = 64;
+
+/// The bus to this replica's peers, if it is to have any.
+pub(crate) fn cluster(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    readiness: &Readiness,
+) -> anyhow::Result<Option<Connection>> {
+    let (Some(redis), Some(options)) = (&config.redis, &config.cluster) else { return Ok(None) };
+    let condition = readiness.condition("cluster");
+    condition.set_unready("not connected yet");
+    let connection = Connection::new(redis, options, metrics, Some(condition));
+    Ok(Some(connection.context("FLEETCAST_ADAPTER_KEY (--adapter-key)")?))
+}
 
 impl Upstream {
     pub(crate) fn build(

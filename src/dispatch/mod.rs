@@ -34,7 +34,7 @@ use std::{
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-pub use audience::Audience;
+pub use audience::{Audience, Identity, Present};
 pub use encode::Payload;
 pub use member::Mode;
 pub use membership::Membership;

@@ -5,7 +5,9 @@
 //! Knows nothing of sources.
 
 mod connect;
+mod handshake;
 mod history;
+mod local;
 mod region;
 mod requests;
 mod subscribe;
@@ -24,7 +26,7 @@ use socketioxide::{
 
 use crate::{
     cluster::{ClusterAdapter, Io},
-    dispatch::{Audience, Dispatcher, Membership, Viewer, regions::Regions},
+    dispatch::{Audience, Dispatcher, Identity, Membership, Viewer, regions::Regions},
     feed::Feed,
     fleet::FleetId,
     observe::Metrics,
@@ -33,6 +35,7 @@ use crate::{
     transport::Session,
 };
 
+pub use local::LocalViewers;
 use region::OwnRegions;
 use requests::{Request, Requests};
 
@@ -80,9 +83,9 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
-    fn new(hub: Arc<Hub>, session: Arc<Session>) -> Self {
+    fn new(hub: Arc<Hub>, session: Arc<Session>, identity: Identity) -> Self {
         let viewer = Viewer::new(session);
-        hub.audience.enter(viewer.clone());
+        hub.audience.enter(viewer.clone(), identity);
         let (memberships, regions) = (Mutex::default(), Mutex::default());
         Self { viewer, memberships, regions, requests: Requests::default(), hub }
     }

@@ -121,6 +121,8 @@ async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(Fleet
     };
     connected.keep(membership);
     hub.audience.join(connected.viewer.id, &connected.room(&fleet));
+    // Peers' events are another matter than updates: without them the subscription is still of use.
+    hub.audience.confirmed(connected.viewer.id, hub.options.confirm_timeout).await.ok();
     let body =
         json!({"ok": true, "fleet": fleet.as_str(), "cursor": joined.cursor, "resumed": joined.resumed});
     Ok((fleet, body))
