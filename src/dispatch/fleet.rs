@@ -90,6 +90,9 @@ pub(super) struct Fleet {
     /// Something was missed while the store was being asked: its answer may predate it.
     pub(super) reload: bool,
     since_asked: SinceAsked,
+    /// After which number the store told news for which nobody had missed anything, as far as was known:
+    /// members may lack them all the same, which the next gap tells.
+    unsent: u64,
     /// The life of the counter before this one, and when it ended.
     over: Option<(Epoch, Instant)>,
     /// Viewers that wait for the state.
@@ -137,6 +140,7 @@ impl Fleet {
             loading: None,
             reload: false,
             since_asked: SinceAsked::default(),
+            unsent: u64::MAX,
             over: None,
             waiting: HashMap::new(),
             admitting: Vec::new(),
@@ -340,7 +344,7 @@ impl Fleet {
     /// A new life of the fleet's counter.
     fn begin(&mut self, epoch: Epoch, seq: u64) {
         self.over = self.numbered.then(|| (self.epoch, Instant::now()));
-        self.since_asked = SinceAsked::default();
+        (self.since_asked, self.unsent) = (SinceAsked::default(), u64::MAX);
         (self.epoch, self.numbered, self.complete, self.streamed) = (epoch, true, false, None);
         self.state = FleetState::starting_after(seq);
         self.recent = None;
@@ -386,7 +390,11 @@ impl Fleet {
         let behind = self.take_over(snapshot, before);
         (self.complete, self.loading, self.recent) = (true, None, None);
         self.admitting.extend(std::mem::take(&mut self.waiting).into_values());
+        if !missed && behind < before {
+            self.unsent = self.unsent.min(behind);
+        }
         if missed {
+            let behind = behind.min(std::mem::replace(&mut self.unsent, u64::MAX));
             // Everybody gets what is missing up to here from the state.
             self.streamed = Some(self.streamed.map_or(seq, |streamed| streamed.max(seq)));
             self.all_missed(behind, if same { Reason::Gap } else { Reason::Failover });
