@@ -93,7 +93,8 @@ async fn memory_after_ten_storms_is_memory_before_them() {
         let b = resident("B").await;
         viewers.into_iter().for_each(Viewer::tear_down);
         settled(&gateway, &redis).await;
-        assert!(b > a + 20e6, "5,000 viewers cost something: {a} {b}");
+        let per_viewer = (b - a) / 5e3;
+        assert!((4e3..16.0 * 1024.0).contains(&per_viewer), "{per_viewer} bytes per idle viewer");
         let mut c = f64::MAX;
         for _ in 0..10 {
             c = c.min(resident("C").await);
