@@ -18,7 +18,7 @@ use crate::{
     store::Store,
     tasks::Tasks,
     transport::{CloseReason, Engine, EngineOptions, Listener, ListenerOptions},
-    upstream::Upstream,
+    upstream::{self, Upstream},
 };
 
 /// How often a wave of viewers is closed while draining.
@@ -70,7 +70,8 @@ impl App {
         let tasks = Tasks::default();
         let upstream = Upstream::build(config, &metrics, &readiness)?;
         let options = gateway_options(config, upstream.relays_only());
-        let gateway = Gateway::start(options, upstream.supply(), &metrics, &tasks, &stop);
+        let cluster = upstream::cluster(config, &metrics, &readiness)?;
+        let gateway = Gateway::start(options, cluster, upstream.supply(), &metrics, &tasks, &stop);
         let store = upstream.store.clone();
         upstream.start(&gateway, &metrics, &readiness, &tasks, &stop_sources, &stop);
 
@@ -162,6 +163,7 @@ fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
             shapes: config.shared.shapes,
             confirm_timeout: Duration::from_secs(3),
         },
+        replica: config.shared.operation.replica(),
     }
 }
 
@@ -256,7 +258,7 @@ mod tests {
         let shards = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         assert_eq!(app.tasks.names(), {
             let mut names = vec!["shard"; shards];
-            names.extend(["admin-http", "listener", "pipeline", "relay", "session-sweeper"]);
+            names.extend(["admin-http", "listener", "pipeline", "regions", "relay", "session-sweeper"]);
             names.sort_unstable();
             names
         });

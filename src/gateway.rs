@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::{
-    cluster::{ClusterAdapter, ClusterState, Io},
+    cluster::{self, ClusterAdapter, ClusterState, Io, LocalSockets, Member, Rooms},
     dispatch::{
         Audience, DispatchOptions, Dispatcher, Loader,
         regions::{CellSource, Regions},
     },
     feed::Feed,
     observe::Metrics,
-    sockets::{self, Hub, SocketOptions},
+    sockets::{self, Hub, LocalViewers, SocketOptions},
     store::Store,
     tasks::Tasks,
     transport::{Engine, EngineOptions},
@@ -36,6 +36,8 @@ pub struct GatewayOptions {
     pub dispatch: DispatchOptions,
     /// Connections.
     pub sockets: SocketOptions,
+    /// Who this is, for people who ask the cluster who is there.
+    pub replica: String,
 }
 
 /// What the gateway is supplied with.
@@ -65,18 +67,21 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the shards and the sweeper on `tasks`; they end with `stop`.
+    /// Starts the shards, the sweeper and the cluster on `tasks`; they end with `stop`. Without `cluster`
+    /// the sockets of this replica are all there are.
     #[must_use]
     pub fn start(
         options: GatewayOptions,
+        cluster: Option<cluster::Connection>,
         supply: Supply,
         metrics: &Arc<Metrics>,
         tasks: &Tasks,
         stop: &CancellationToken,
     ) -> Self {
         let message_bytes_max = options.engine.message_bytes_max;
+        let state = ClusterState::default();
         let (service, io): (_, Io) = SocketIo::builder()
-            .with_adapter::<ClusterAdapter>(ClusterState::default())
+            .with_adapter::<ClusterAdapter>(state.clone())
             .ping_interval(NEVER)
             .ping_timeout(NEVER)
             .ws_read_buffer_size(256)
@@ -85,7 +90,8 @@ impl Gateway {
             .build_svc();
         let dispatcher = Dispatcher::start(&options.dispatch, &supply.loader, metrics, tasks, stop);
         let regions = Regions::start(supply.cells, metrics, tasks, stop);
-        let audience = Arc::new(Audience::new(metrics.clone()));
+        let rooms = cluster.as_ref().map_or_else(Rooms::unneeded, cluster::Connection::rooms);
+        let audience = Arc::new(Audience::new(rooms, metrics.clone()));
         let hub = Arc::new(Hub {
             dispatcher: dispatcher.clone(),
             audience: audience.clone(),
@@ -96,6 +102,8 @@ impl Gateway {
             options: options.sockets,
         });
         sockets::serve(&io, &hub);
+        let viewers = LocalViewers::new(audience.clone(), io, state.clone(), metrics.clone());
+        state.join(join_cluster(cluster, options.replica, Arc::new(viewers), metrics, tasks, stop));
         let engine = Engine::new(
             options.engine,
             metrics.clone(),
@@ -117,4 +125,19 @@ impl Gateway {
             .route("/socket.io/", handle.clone())
             .route("/socket.io/{*rest}", handle)
     }
+}
+
+fn join_cluster(
+    connection: Option<cluster::Connection>,
+    replica: String,
+    viewers: Arc<dyn LocalSockets>,
+    metrics: &Arc<Metrics>,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) -> Member {
+    let Some(connection) = connection else { return Member::alone(viewers, metrics.clone()) };
+    let settings = cluster::Settings { replica, ..cluster::Settings::default() };
+    let (member, task) = connection.join(settings, viewers);
+    tasks.spawn("cluster", task.run(stop.clone()));
+    member
 }

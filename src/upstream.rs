@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cluster::Connection,
     config::{Config, SourceKind, StoreKind},
     dispatch::{
         Dispatcher, Loader,
@@ -57,6 +58,19 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Updates between the memory store and dispatch.
 const FRESH_MAX: usize = 64;
+
+/// The bus to this replica's peers, if it is to have any.
+pub(crate) fn cluster(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    readiness: &Readiness,
+) -> anyhow::Result<Option<Connection>> {
+    let (Some(redis), Some(options)) = (&config.redis, &config.cluster) else { return Ok(None) };
+    let condition = readiness.condition("cluster");
+    condition.set_unready("not connected yet");
+    let connection = Connection::new(redis, options, metrics, Some(condition));
+    Ok(Some(connection.context("FLEETCAST_ADAPTER_KEY (--adapter-key)")?))
+}
 
 impl Upstream {
     pub(crate) fn build(

@@ -8,14 +8,13 @@ use std::{collections::BTreeSet, time::Duration};
 use futures_util::StreamExt;
 use tokio::{
     sync::oneshot,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
     EncodedEvent, Member, SocketInfo,
     bus::{BusError, SubscribeMode},
     ids::random_id,
-    member::Outcome,
     requests::{Ended, Expect},
     wire::{Answer, Argument, Flag, Flags, Request, Target},
 };
@@ -106,35 +105,32 @@ impl Member {
         within: Duration,
     ) -> Result<Vec<Option<Argument>>, AskError> {
         let others = self.others().await?;
-        let request_id = random_id();
         // This replica counts its own dashboards as any member does.
-        let mut answered = self.expect(&request_id, Expect::Counts(others + 1), within)?;
+        let mut question = self.question(Expect::Counts(others + 1), within)?;
         if others > 0 {
             let ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-            let request = Request::Broadcast {
-                request_id: request_id.clone(),
+            question.ask(Request::Broadcast {
+                request_id: question.id.clone(),
                 event: event.clone(),
                 target: target.clone(),
                 flags: Flags::default().with(Flag::TimeoutMs(ms)),
-            };
-            if !self.0.request(request) {
-                self.0.pending().end(&request_id);
-                return Err(AskError::NotPublished);
-            }
+            })?;
         }
         let (count, mut acks) = self.0.sockets.deliver_with_ack(target, event, within);
-        self.answered(&request_id, Answer::ClientCount(count as u64));
+        self.answered(&question.id, Answer::ClientCount(count as u64));
+        let request_id = question.id.clone();
         let mut has_acks = count > 0;
-        let outcome = loop {
+        let answered = question.answered();
+        tokio::pin!(answered);
+        loop {
             tokio::select! {
-                outcome = &mut answered => break outcome,
+                answers = &mut answered => return answers.map(arguments),
                 ack = acks.next(), if has_acks => match ack {
                     Some(ack) => self.answered(&request_id, Answer::Ack(ack)),
                     None => has_acks = false,
                 },
             }
-        };
-        self.finish(outcome, within).map(arguments)
+        }
     }
 
     /// Asks every other member, if there is any.
@@ -143,14 +139,9 @@ impl Member {
         if others == 0 {
             return Ok(Vec::new());
         }
-        let (request_id, within) = (random_id(), self.0.settings.request_timeout);
-        let answered = self.expect(&request_id, Expect::Answers(others), within)?;
-        if !self.0.request(request(request_id.clone())) {
-            self.0.pending().end(&request_id);
-            return Err(AskError::NotPublished);
-        }
-        self.0.metrics.adapter_requests_sent.inc();
-        self.finish(answered.await, within)
+        let mut question = self.question(Expect::Answers(others), self.0.settings.request_timeout)?;
+        question.ask(request(question.id.clone()))?;
+        question.answered().await
     }
 
     /// How many answers of others to expect. Fails while answers could not arrive.
@@ -161,40 +152,18 @@ impl Member {
         Ok(self.server_count().await?.saturating_sub(1))
     }
 
-    fn expect(
-        &self,
-        request_id: &str,
-        expect: Expect,
-        within: Duration,
-    ) -> Result<oneshot::Receiver<Outcome>, AskError> {
-        let (waiter, answered) = oneshot::channel();
-        let deadline = (Instant::now() + within).into_std();
-        self.0.pending().insert(request_id, expect, deadline, waiter).map_err(|_| AskError::TooMany)?;
-        self.0.asked.notify_one();
-        Ok(answered)
-    }
-
-    fn finish(
-        &self,
-        outcome: Result<Outcome, oneshot::error::RecvError>,
-        after: Duration,
-    ) -> Result<Vec<Answer>, AskError> {
-        match outcome {
-            Ok(Outcome::Ended(Ended { answers, missing: 0, .. })) => Ok(answers),
-            Ok(Outcome::Ended(Ended { answers, missing, .. })) => {
-                self.0.metrics.adapter_requests_timed_out.inc();
-                Err(AskError::TimedOut { missing, after, answers: arguments(answers) })
-            }
-            Ok(Outcome::Lost) | Err(_) => Err(AskError::Lost),
-        }
+    fn question(&self, expect: Expect, within: Duration) -> Result<Question<'_>, AskError> {
+        let (id, (waiter, answers)) = (random_id(), oneshot::channel());
+        self.0.pending().insert(&id, expect, waiter).map_err(|_| AskError::TooMany)?;
+        Ok(Question { member: self, id, answers, within, deadline: Instant::now() + within })
     }
 
     /// An answer came, from a peer or from this replica's own dashboards.
     pub(super) fn answered(&self, request_id: &str, answer: Answer) {
         let ended = self.0.pending().answer(request_id, answer);
-        if let Some(Ended { tag, answers, missing }) = ended {
+        if let Some(Ended { tag, answers, .. }) = ended {
             // Whoever asked may have stopped waiting.
-            tag.send(Outcome::Ended(Ended { tag: (), answers, missing })).ok();
+            tag.send(answers).ok();
         }
     }
 
@@ -215,6 +184,42 @@ impl Member {
     #[must_use]
     pub fn hears_all_rooms(&self) -> bool {
         self.0.settings.subscribe == SubscribeMode::Pattern
+    }
+}
+
+/// A question that waits. Dropping it gives it up.
+struct Question<'a> {
+    member: &'a Member,
+    id: String,
+    answers: oneshot::Receiver<Vec<Answer>>,
+    within: Duration,
+    deadline: Instant,
+}
+
+impl Question<'_> {
+    fn ask(&mut self, request: Request) -> Result<(), AskError> {
+        self.member.0.metrics.adapter_requests_sent.inc();
+        if self.member.0.request(request) { Ok(()) } else { Err(AskError::NotPublished) }
+    }
+
+    async fn answered(mut self) -> Result<Vec<Answer>, AskError> {
+        tokio::select! {
+            answers = &mut self.answers => answers.map_err(|_| AskError::Lost),
+            () = sleep_until(self.deadline) => Err(self.timed_out()),
+        }
+    }
+
+    fn timed_out(&self) -> AskError {
+        let ended = self.member.0.pending().end(&self.id);
+        self.member.0.metrics.adapter_requests_timed_out.inc();
+        let (answers, missing) = ended.map_or_else(Default::default, |ended| (ended.answers, ended.missing));
+        AskError::TimedOut { missing, after: self.within, answers: arguments(answers) }
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        self.member.0.pending().end(&self.id);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 
 use super::wire::{Frame, Names};
 use crate::feed::subscriptions::{Hold, Unconfirmed};
@@ -129,6 +129,34 @@ impl Subscription {
             Self::Memory(_) => Ok(()),
             Self::Unneeded => Ok(()),
         }
+    }
+}
+
+/// The bus of a replica that has no cluster: it is the only member, and nobody hears it.
+#[derive(Debug)]
+pub(super) struct NoBus;
+
+impl Bus for NoBus {
+    fn publish(&self, _: Frame) -> Result<(), PublishError> {
+        Ok(())
+    }
+
+    fn subscribers(&self, _: &str) -> BoxFuture<'_, Result<usize, BusError>> {
+        async { Ok(1) }.boxed()
+    }
+
+    fn hold(&self, _: String) -> Subscription {
+        Subscription::Unneeded
+    }
+
+    fn is_up(&self) -> bool {
+        true
+    }
+
+    fn end_lingering(&self) {}
+
+    fn knows(&self, _: &str) -> bool {
+        false
     }
 }
 

@@ -12,7 +12,10 @@ use super::{
     redis_bus::{Publisher, RedisBus, RedisEvents},
     wire::{InvalidKey, Names},
 };
-use crate::{observe::Metrics, store::Redis};
+use crate::{
+    observe::{Condition, Metrics},
+    store::Redis,
+};
 
 /// The namespace of dashboards; the gateway has no other.
 const NAMESPACE: &str = "/";
@@ -47,6 +50,22 @@ pub struct ClusterOptions {
     pub adapter_subscribe: SubscribeMode,
 }
 
+impl ClusterOptions {
+    /// Whether there is to be a cluster at all.
+    #[must_use]
+    pub fn for_redis(self, has_redis: bool) -> Option<Self> {
+        (has_redis && self.adapter != AdapterKind::None).then_some(self)
+    }
+
+    /// Whether the key is one.
+    ///
+    /// # Errors
+    /// It would make channels ambiguous.
+    pub fn check(&self) -> Result<(), InvalidKey> {
+        Names::new(&self.adapter_key, NAMESPACE).map(drop)
+    }
+}
+
 /// Everything but the sockets: made first, since whoever keeps the rooms needs [`Self::rooms`].
 #[derive(Debug)]
 pub struct Connection {
@@ -56,6 +75,7 @@ pub struct Connection {
     publisher: Publisher,
     events: RedisEvents,
     metrics: Arc<Metrics>,
+    condition: Option<Condition>,
 }
 
 /// What has to run for a member. Spawn [`Task::run`].
@@ -66,11 +86,16 @@ pub struct Task {
 }
 
 impl Connection {
-    /// Two connections to Redis, dialed when the task runs.
+    /// Two connections to Redis, dialed when the task runs. `condition` follows the state of the bus.
     ///
     /// # Errors
     /// The key would make channels ambiguous.
-    pub fn new(redis: &Redis, options: &ClusterOptions, metrics: &Arc<Metrics>) -> Result<Self, InvalidKey> {
+    pub fn new(
+        redis: &Redis,
+        options: &ClusterOptions,
+        metrics: &Arc<Metrics>,
+        condition: Option<Condition>,
+    ) -> Result<Self, InvalidKey> {
         let names = Arc::new(Names::new(&options.adapter_key, NAMESPACE)?);
         let patterns = match options.adapter_subscribe {
             SubscribeMode::Interest => Vec::new(),
@@ -78,7 +103,8 @@ impl Connection {
         };
         let (bus, publisher, events) = RedisBus::new(redis, patterns, metrics);
         let subscribe = options.adapter_subscribe;
-        Ok(Self { names, subscribe, bus: Arc::new(bus), publisher, events, metrics: metrics.clone() })
+        let metrics = metrics.clone();
+        Ok(Self { names, subscribe, bus: Arc::new(bus), publisher, events, metrics, condition })
     }
 
     /// For the keeper of the rooms.
@@ -93,7 +119,7 @@ impl Connection {
     pub fn join(self, settings: Settings, sockets: Arc<dyn LocalSockets>) -> (Member, Task) {
         let settings = Settings { subscribe: self.subscribe, ..settings };
         let member = Member::new(self.names, settings, self.bus, sockets, self.metrics);
-        let service = Service::new(member.clone(), self.events);
+        let service = Service::new(member.clone(), self.events, self.condition);
         (member, Task { service, publisher: self.publisher })
     }
 }

@@ -54,6 +54,9 @@ pub trait LocalSockets: Send + Sync + 'static {
     /// Takes the sockets that match out of `rooms`. Their own ids can not be left.
     fn leave(&self, target: &Target, rooms: &[String]);
 
+    /// The public id of the socket that socketioxide knows as `sid`.
+    fn public_id(&self, sid: &str) -> Option<String>;
+
     /// Sends DISCONNECT to the sockets that match; with `close`, their transports are closed, too.
     fn disconnect(&self, target: &Target, close: bool);
 }

@@ -9,14 +9,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     Delivery, EncodedEvent, LocalSockets,
-    bus::{Bus, PublishError, SubscribeMode, Subscription},
+    bus::{Bus, NoBus, PublishError, SubscribeMode, Subscription},
     ids::random_id,
-    requests::{Ended, Pending},
-    wire::{Argument, Broadcast, Flags, Frame, Malformed, Names, Request, RequestFrame, Selection, Target},
+    requests::Pending,
+    wire::{
+        Answer, Argument, Broadcast, Flags, Frame, Malformed, Names, Request, RequestFrame, Selection, Target,
+    },
 };
 use crate::observe::Metrics;
 
@@ -58,24 +60,21 @@ pub(super) struct Inner {
     pub(super) metrics: Arc<Metrics>,
     /// A std mutex: taken for a few map operations, never held across an await.
     pending: Mutex<Pending<Waiter>>,
-    /// There may be an earlier deadline than before.
-    pub(super) asked: Notify,
     /// The channels of every member. Dropped at shutdown, before the last requests are answered.
     holds: Mutex<Vec<Subscription>>,
 }
 
-/// Gets what was answered, and how many answers are missing.
-pub(super) type Waiter = oneshot::Sender<Outcome>;
-
-/// How a question to the cluster ended.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Ended(Ended<()>),
-    /// The connection was lost: no answer can arrive.
-    Lost,
-}
+/// Gets all answers; is dropped when the connection is lost, so that none can arrive.
+pub(super) type Waiter = oneshot::Sender<Vec<Answer>>;
 
 impl Member {
+    /// A replica without a cluster: the same operations, on its own sockets.
+    #[must_use]
+    pub fn alone(sockets: Arc<dyn LocalSockets>, metrics: Arc<Metrics>) -> Self {
+        let names = Names::new("socket.io", "/").expect("the default key is valid");
+        Self::new(Arc::new(names), Settings::default(), Arc::new(NoBus), sockets, metrics)
+    }
+
     /// A member with an identity of its own, subscribed to what concerns every member.
     #[must_use]
     pub fn new(
@@ -100,7 +99,6 @@ impl Member {
             sockets,
             metrics,
             pending: Mutex::new(Pending::new()),
-            asked: Notify::new(),
             holds: Mutex::new(holds),
         }))
     }
@@ -115,6 +113,12 @@ impl Member {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.0.bus.is_up()
+    }
+
+    /// The sockets of this replica alone.
+    #[must_use]
+    pub fn sockets(&self) -> &dyn LocalSockets {
+        &*self.0.sockets
     }
 
     /// Sends an event to the sockets of all replicas that match. Returns how many of them are local.

@@ -72,7 +72,7 @@ fn replica(network: &Network, index: usize, settings: &Settings) -> Replica {
     let settings = Settings { replica: format!("replica-{index}"), ..settings.clone() };
     let member = Member::new(names(), settings, bus, Arc::new(sockets.clone()), metrics.clone());
     let stop = CancellationToken::new();
-    let task = tokio::spawn(Service::new(member.clone(), events).run(stop.clone()));
+    let task = tokio::spawn(Service::new(member.clone(), events, None).run(stop.clone()));
     Replica { member, sockets, metrics, index, stop, task }
 }
 

@@ -1,13 +1,7 @@
-//! Questions to the cluster that wait for their answers. Pure: time is an argument, waking is the
-//! caller's.
+//! Questions to the cluster that wait for their answers. Pure: deadlines and waking are the asker's.
 //!
-//! Invariant: a question ends exactly once — complete, at its deadline, or because the bus was lost —
-//! and is forgotten then; late and surplus answers find nothing.
-
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+//! Invariant: a question ends exactly once — complete, or given up — and is forgotten then; late and
+//! surplus answers find nothing.
 
 use foldhash::{HashMap, HashMapExt};
 
@@ -41,7 +35,6 @@ pub(super) struct Ended<T> {
 #[derive(Debug)]
 struct Entry<T> {
     tag: T,
-    deadline: Instant,
     answers_left: usize,
     /// Of dashboards; more may have answered than were announced so far.
     acks: Option<Acks>,
@@ -58,16 +51,15 @@ struct Acks {
 #[derive(Debug)]
 pub(super) struct Pending<T> {
     entries: HashMap<String, Entry<T>>,
-    deadlines: BTreeSet<(Instant, String)>,
 }
 
 impl<T> Pending<T> {
     pub(super) fn new() -> Self {
-        Self { entries: HashMap::new(), deadlines: BTreeSet::new() }
+        Self { entries: HashMap::new() }
     }
 
     /// A question was asked. Gives `tag` back when too many wait already, or the id is taken.
-    pub(super) fn insert(&mut self, id: &str, expect: Expect, deadline: Instant, tag: T) -> Result<(), T> {
+    pub(super) fn insert(&mut self, id: &str, expect: Expect, tag: T) -> Result<(), T> {
         if self.entries.len() >= PENDING_MAX || self.entries.contains_key(id) {
             return Err(tag);
         }
@@ -75,8 +67,7 @@ impl<T> Pending<T> {
             Expect::Answers(answers) => (answers, None),
             Expect::Counts(counts) => (counts, Some(Acks::default())),
         };
-        self.deadlines.insert((deadline, id.to_owned()));
-        let entry = Entry { tag, deadline, answers_left, acks, answers: Vec::new() };
+        let entry = Entry { tag, answers_left, acks, answers: Vec::new() };
         self.entries.insert(id.to_owned(), entry);
         Ok(())
     }
@@ -108,33 +99,16 @@ impl<T> Pending<T> {
         if is_complete { self.end(id) } else { None }
     }
 
-    /// Gives a question up before its end, say because it could not be asked.
+    /// Gives a question up: its time is over, or nobody waits for it any more.
     pub(super) fn end(&mut self, id: &str) -> Option<Ended<T>> {
         let entry = self.entries.remove(id)?;
-        self.deadlines.remove(&(entry.deadline, id.to_owned()));
         let missing = entry.missing();
         Some(Ended { tag: entry.tag, answers: entry.answers, missing })
     }
 
-    /// When [`Self::expire`] has something to do, at the earliest.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
-    }
-
-    /// The questions whose time is over.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<Ended<T>> {
-        let mut ended = Vec::new();
-        while let Some((deadline, id)) = self.deadlines.first().cloned()
-            && deadline <= now
-        {
-            ended.extend(self.end(&id));
-        }
-        ended
-    }
-
-    /// All of them: their answers can not arrive any more.
-    pub(super) fn end_all(&mut self) -> Vec<Ended<T>> {
-        self.expire(Instant::now() + Duration::from_secs(365 * 24 * 3600))
+    /// Gives all of them up: their answers can not arrive any more.
+    pub(super) fn end_all(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.entries).into_values().map(|entry| entry.tag).collect()
     }
 }
 
@@ -155,15 +129,9 @@ impl<T> Entry<T> {
 mod tests {
     use super::*;
 
-    fn at(ms: u64) -> Instant {
-        use std::sync::LazyLock;
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-        *START + Duration::from_millis(ms)
-    }
-
     fn pending(expect: Expect) -> Pending<u8> {
         let mut pending = Pending::new();
-        pending.insert("id", expect, at(100), 7).unwrap();
+        pending.insert("id", expect, 7).unwrap();
         pending
     }
 
@@ -179,7 +147,7 @@ mod tests {
         let ended = pending.answer("id", rooms("b")).unwrap();
         assert_eq!((ended.tag, ended.answers, ended.missing), (7, vec![rooms("a"), rooms("b")], 0));
         assert_eq!(pending.answer("id", rooms("c")), None);
-        assert!(pending.is_empty() && pending.deadline().is_none());
+        assert!(pending.is_empty());
     }
 
     #[test]
@@ -210,26 +178,24 @@ mod tests {
     }
 
     #[test]
-    fn the_deadline_ends_a_question_and_tells_what_is_missing() {
+    fn a_question_given_up_tells_what_is_missing() {
         let mut pending = pending(Expect::Counts(2));
-        pending.insert("later", Expect::Answers(1), at(200), 8).unwrap();
+        pending.insert("other", Expect::Answers(1), 8).unwrap();
         assert_eq!(pending.answer("id", Answer::ClientCount(3)), None);
-        assert_eq!(pending.deadline(), Some(at(100)));
-        assert!(pending.expire(at(99)).is_empty());
-        let ended = pending.expire(at(100));
-        assert_eq!(ended.len(), 1);
-        assert_eq!((ended[0].tag, ended[0].missing), (7, 4), "one count and three acknowledgements");
-        assert_eq!(pending.end_all().len(), 1);
-        assert!(pending.is_empty() && pending.deadline().is_none());
+        let ended = pending.end("id").unwrap();
+        assert_eq!((ended.tag, ended.missing), (7, 4), "one count and three acknowledgements");
+        assert_eq!(pending.end("id"), None);
+        assert_eq!(pending.end_all(), [8]);
+        assert!(pending.is_empty());
     }
 
     #[test]
     fn an_id_is_taken_once_and_questions_are_bounded() {
         let mut pending = pending(Expect::Answers(1));
-        assert_eq!(pending.insert("id", Expect::Answers(1), at(1), 9), Err(9));
+        assert_eq!(pending.insert("id", Expect::Answers(1), 9), Err(9));
         for number in 1..PENDING_MAX {
-            pending.insert(&number.to_string(), Expect::Answers(1), at(1), 0).unwrap();
+            pending.insert(&number.to_string(), Expect::Answers(1), 0).unwrap();
         }
-        assert_eq!(pending.insert("one more", Expect::Answers(1), at(1), 9), Err(9));
+        assert_eq!(pending.insert("one more", Expect::Answers(1), 9), Err(9));
     }
 }

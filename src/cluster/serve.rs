@@ -9,19 +9,18 @@ use futures_util::{
     StreamExt,
     stream::{BoxStream, SelectAll},
 };
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Delivery, Member,
     bus::{Event, Events, Message},
-    member::{Inner, Outcome},
-    requests::Ended,
+    member::Inner,
     wire::{
         Address, Answer, Argument, Flags, Incoming, Request, RequestFrame, ResponseFrame, Selection, Target,
     },
 };
-use crate::cluster::EncodedEvent;
+use crate::{cluster::EncodedEvent, observe::Condition};
 
 /// Acknowledged broadcasts of peers whose acknowledgements are collected at the same time.
 const ACKED_BROADCASTS_MAX: usize = 1024;
@@ -40,6 +39,7 @@ pub struct Service {
     member: Member,
     events: Box<dyn Events>,
     acks: SelectAll<BoxStream<'static, PeerAck>>,
+    condition: Option<Condition>,
 }
 
 /// A dashboard's acknowledgement, to be told to the peer that asked.
@@ -55,10 +55,10 @@ struct Asker {
 }
 
 impl Service {
-    /// Serves what `events` has for `member`.
+    /// Serves what `events` has for `member`; `condition` follows the connection.
     #[must_use]
-    pub fn new(member: Member, events: impl Events) -> Self {
-        Self { member, events: Box::new(events), acks: SelectAll::new() }
+    pub fn new(member: Member, events: impl Events, condition: Option<Condition>) -> Self {
+        Self { member, events: Box::new(events), acks: SelectAll::new(), condition }
     }
 
     /// Serves until `stop`. After that this replica is no member any more; what was asked before that
@@ -79,12 +79,9 @@ impl Service {
     }
 
     async fn step(&mut self) {
-        let deadline = self.member.0.pending().deadline();
         tokio::select! {
             event = self.events.next() => self.event(event),
             Some(ack) = self.acks.next() => self.acknowledge(ack),
-            () = at(deadline) => self.expire(),
-            () = self.member.0.asked.notified() => {}
         }
     }
 
@@ -93,19 +90,13 @@ impl Service {
             Event::Messages(messages) => messages.iter().for_each(|message| self.message(message)),
             Event::Restored => {
                 self.member.0.metrics.adapter_up.set(1);
+                self.condition.iter().for_each(Condition::set_ready);
             }
             Event::Lost => {
                 self.member.0.metrics.adapter_up.set(0);
-                for ended in self.member.0.pending().end_all() {
-                    ended.tag.send(Outcome::Lost).ok();
-                }
+                self.condition.iter().for_each(|condition| condition.set_unready("the bus is lost"));
+                drop(self.member.0.pending().end_all());
             }
-        }
-    }
-
-    fn expire(&self) {
-        for Ended { tag, answers, missing } in self.member.0.pending().expire(Instant::now().into_std()) {
-            tag.send(Outcome::Ended(Ended { tag: (), answers, missing })).ok();
         }
     }
 
@@ -278,13 +269,6 @@ impl Service {
             Ok(ResponseFrame { request_id, answer }) => self.member.answered(&request_id, answer),
             Err(error) => self.malformed("response", &error),
         }
-    }
-}
-
-async fn at(deadline: Option<std::time::Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -13,6 +13,7 @@ pub use options::{
 use std::time::Duration;
 
 use crate::{
+    cluster::ClusterOptions,
     fleet::FieldMap,
     source::{RecordOptions, demo, kafka},
     store::Redis,
@@ -39,6 +40,8 @@ pub struct Config {
     pub legacy_publish: bool,
     /// The size of the simulation.
     pub demo: demo::Options,
+    /// The cluster with Node replicas; none, unless there is Redis and an adapter.
+    pub cluster: Option<ClusterOptions>,
     /// What `serve` and `demo` have in common.
     pub shared: SharedOptions,
     /// Variables named like ours that are none of ours; to be told in the log.
@@ -80,18 +83,22 @@ impl Config {
             return bad("FLEETCAST_AUTH (--auth) is required: none lets everybody see every fleet");
         };
         check_prefix(&run.redis.redis_prefix)?;
+        run.cluster
+            .check()
+            .map_err(|error| BadConfig(format!("FLEETCAST_ADAPTER_KEY (--adapter-key): {error}")))?;
         options::check_demo(&run.demo)?;
         run.shared.check()?;
         Ok(Self {
             source,
             store,
-            redis,
             redis_prefix: run.redis.redis_prefix,
             auth,
             records: run.records,
             kafka,
             legacy_publish: run.source.legacy_publish,
             demo: run.demo,
+            cluster: run.cluster.for_redis(redis.is_some()),
+            redis,
             shared: run.shared,
             unknown_variables: environment.unknown_variables(),
         })
@@ -114,6 +121,7 @@ impl Config {
             kafka: None,
             legacy_publish: false,
             demo: run.demo,
+            cluster: None,
             shared: run.shared,
             unknown_variables: environment.unknown_variables(),
         })

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{BadConfig, bad};
 use crate::{
+    cluster::ClusterOptions,
     dispatch::Payload,
     http::PageOptions,
     observe::logging::LogOptions,
@@ -29,6 +30,8 @@ pub struct ServeRun {
     pub(super) demo: demo::Options,
     #[command(flatten)]
     pub(super) redis: RedisOptions,
+    #[command(flatten)]
+    pub(super) cluster: ClusterOptions,
     #[command(flatten)]
     pub(super) auth: AuthOptions,
     #[command(flatten)]

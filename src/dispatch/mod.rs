@@ -23,7 +23,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use audience::{Audience, Membership};
+pub use audience::{Audience, Identity, Membership, Present};
 pub use encode::Payload;
 pub use member::Mode;
 

@@ -125,6 +125,8 @@ metrics! {
     adapter_frames_dropped: Counter as "adapter_frames_dropped",
     /// Frames that were refused before publishing, because no peer could have read them.
     adapter_frames_refused: Counter as "adapter_frames_refused",
+    /// Viewers closed because their queue had no room for a peer's event.
+    adapter_viewers_overrun: Counter as "adapter_viewers_overrun",
     /// Redis channels of the cluster that this replica is subscribed to.
     adapter_subscriptions: Gauge as "adapter_subscriptions",
     /// Redis connections of the cluster bus that were lost.

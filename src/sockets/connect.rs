@@ -7,7 +7,7 @@ use socketioxide::socket::DisconnectReason;
 
 use super::{Connected, Hub, Socket, event};
 use crate::{
-    dispatch::{Membership, Mode},
+    dispatch::{Identity, Membership, Mode},
     fleet::{FleetId, InvalidId},
     transport::Session,
 };
@@ -29,10 +29,10 @@ impl From<InvalidId> for Refused {
 }
 
 /// Runs before CONNECT is sent. When it returns, nothing published to the handshake's fleets is missed.
-pub(super) async fn admit(hub: Arc<Hub>, socket: Socket, _auth: Option<Value>) -> Result<(), Refused> {
+pub(super) async fn admit(hub: Arc<Hub>, socket: Socket, auth: Option<Value>) -> Result<(), Refused> {
     let session = socket.req_parts().extensions.get::<Arc<Session>>().cloned();
     let Some(session) = session else { return Err(Refused("no session".to_owned())) };
-    match join(&hub, &socket, &session).await {
+    match join(&hub, &socket, &session, auth).await {
         Ok(fleets) => {
             let handshake = session.handshake();
             tracing::info!(
@@ -54,7 +54,12 @@ pub(super) async fn admit(hub: Arc<Hub>, socket: Socket, _auth: Option<Value>) -
     }
 }
 
-async fn join(hub: &Arc<Hub>, socket: &Socket, session: &Arc<Session>) -> Result<usize, Refused> {
+async fn join(
+    hub: &Arc<Hub>,
+    socket: &Socket,
+    session: &Arc<Session>,
+    auth: Option<Value>,
+) -> Result<usize, Refused> {
     let mut fleets: Vec<FleetId> = Vec::new();
     for (key, value) in session.handshake().query() {
         if key == "fleetId" {
@@ -67,7 +72,14 @@ async fn join(hub: &Arc<Hub>, socket: &Socket, session: &Arc<Session>) -> Result
     if fleets.len() > hub.options.subscriptions_max {
         return Err(Refused(format!("more than {} fleetId values", hub.options.subscriptions_max)));
     }
-    let connected = Arc::new(Connected::new(hub.clone(), session.clone()));
+    let identity = Identity {
+        socket_id: session.public_socket_id(socket.id.as_str()).into(),
+        auth: auth.filter(|auth| !auth.is_null()).map(|auth| auth.to_string().into()),
+    };
+    let connected = Arc::new(Connected::new(hub.clone(), session.clone(), identity));
+    for fleet in &fleets {
+        hub.audience.join(connected.viewer.id, &connected.room(fleet));
+    }
     let watches: Vec<_> = fleets.iter().map(|fleet| hub.feed.watch(fleet)).collect();
     let deadline = tokio::time::Instant::now() + hub.options.confirm_timeout;
     for (fleet, watch) in fleets.iter().zip(watches) {
@@ -78,7 +90,10 @@ async fn join(hub: &Arc<Hub>, socket: &Socket, session: &Arc<Session>) -> Result
         }
         connected.keep(Membership::new(fleet.clone(), connected.viewer.id, hub.dispatcher.clone(), watch));
         hub.dispatcher.join(fleet, connected.viewer.clone(), Mode::Legacy).await;
-        hub.audience.join(connected.viewer.id, &connected.room(fleet));
+    }
+    let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
+    if hub.audience.confirmed(connected.viewer.id, rest).await.is_err() {
+        hub.metrics.unconfirmed_connects.inc();
     }
     socket.extensions.insert(connected);
     socket.on_fallback(event);

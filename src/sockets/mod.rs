@@ -5,7 +5,9 @@
 //! Knows nothing of sources.
 
 mod connect;
+mod handshake;
 mod history;
+mod local;
 mod region;
 mod subscribe;
 
@@ -23,7 +25,7 @@ use socketioxide::{
 
 use crate::{
     cluster::{ClusterAdapter, Io},
-    dispatch::{Audience, Dispatcher, Membership, Viewer, regions::Regions},
+    dispatch::{Audience, Dispatcher, Identity, Membership, Viewer, regions::Regions},
     feed::Feed,
     fleet::FleetId,
     observe::Metrics,
@@ -32,6 +34,7 @@ use crate::{
     transport::Session,
 };
 
+pub use local::LocalViewers;
 use region::OwnRegions;
 
 pub(crate) type Socket = SocketRef<ClusterAdapter>;
@@ -77,9 +80,9 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
-    fn new(hub: Arc<Hub>, session: Arc<Session>) -> Self {
+    fn new(hub: Arc<Hub>, session: Arc<Session>, identity: Identity) -> Self {
         let viewer = Viewer::new(session);
-        hub.audience.enter(viewer.clone());
+        hub.audience.enter(viewer.clone(), identity);
         Self { viewer, memberships: Mutex::default(), regions: Mutex::default(), hub }
     }
 

@@ -117,6 +117,8 @@ async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(Fleet
     let viewer = connected.viewer.clone();
     connected.keep(Membership::new(fleet.clone(), viewer.id, hub.dispatcher.clone(), watch));
     hub.audience.join(viewer.id, &connected.room(&fleet));
+    // Peers' events are another matter than updates: without them the subscription is still of use.
+    hub.audience.confirmed(viewer.id, hub.options.confirm_timeout).await.ok();
     let joining = hub.dispatcher.join(&fleet, viewer, mode);
     match tokio::time::timeout(LOAD_TIMEOUT, joining).await {
         Ok(Some(joined)) => {

@@ -28,7 +28,7 @@ pub use engine::{Engine, Upper};
 pub use handshake::{Handshake, Origins};
 pub use listener::{Listener, ListenerOptions, PeerAddr};
 pub use session::{BARRIER_EVENT, Sent, Session};
-pub use shared_frame::{event_frame, put_event_frame};
+pub use shared_frame::{event_frame, packet_frames, put_event_frame};
 
 use crate::values::Network;
 

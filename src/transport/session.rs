@@ -138,6 +138,11 @@ impl Session {
         &self.handshake
     }
 
+    /// The id under which the cluster and the client know the socket that socketioxide names `sid`.
+    pub fn public_socket_id(&self, sid: &str) -> String {
+        self.shared.public_socket_id(sid)
+    }
+
     /// `polling` or `websocket`, as of now.
     pub fn transport(&self) -> &'static str {
         if matches!(self.lock().link, Link::Websocket(_)) { "websocket" } else { "polling" }

@@ -4,7 +4,26 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::frame::{Opcode, put_server_frame};
+use super::{
+    Protocol,
+    frame::{Opcode, put_server_frame},
+};
+
+/// A whole Socket.IO packet and the attachments that its header announces, in one piece: whoever queues
+/// it can not part them.
+#[must_use]
+pub fn packet_frames(protocol: Protocol, packet: &[u8], attachments: &[Bytes]) -> Bytes {
+    let mut out = BytesMut::new();
+    put_server_frame(&mut out, Opcode::Text, &[b"4", packet].concat());
+    for attachment in attachments {
+        match protocol {
+            // Protocol 3 says in front of binary data, too, that it is a message.
+            Protocol::V3 => put_server_frame(&mut out, Opcode::Binary, &[b"\x04", &attachment[..]].concat()),
+            Protocol::V4 => put_server_frame(&mut out, Opcode::Binary, attachment),
+        }
+    }
+    out.freeze()
+}
 
 /// One event with one JSON argument.
 #[must_use]

@@ -14,6 +14,8 @@ mod admin;
 mod cli;
 /// Stock JavaScript clients of every generation, unchanged.
 mod clients;
+/// A member of a cluster with real Node replicas.
+mod cluster;
 /// What the edge answers, with Node's own error codes.
 mod edge;
 /// Updates of watched fleets through Redis, in churn and outages.

@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("auth", &["fleet", "observe", "values"]),
     // `feed` for its subscriptions that follow interest; they know no fleets.
     ("cluster", &["backoff", "feed", "observe", "store", "transport", "values"]),
-    ("dispatch", &["feed", "fleet", "observe", "region", "store", "tasks", "transport", "values"]),
+    ("dispatch", &["cluster", "feed", "fleet", "observe", "region", "store", "tasks", "transport", "values"]),
     (
         "sockets",
         &[

@@ -31,7 +31,7 @@ const http = createServer();
 const io = new Server(http, { serveClient: false });
 const sharded = process.env.ADAPTER === "sharded";
 io.adapter(sharded ? createShardedAdapter(pub, sub, options) : createAdapter(pub, sub, options));
-const emitter = new Emitter(pub, { key: options.key });
+const emitter = new Emitter(pub, options.key ? { key: options.key } : {});
 
 // What servers are told by each other, and what they answer.
 const serverEvents = [];
@@ -47,28 +47,40 @@ io.on("connection", (socket) => {
   for (const name of [room ?? []].flat()) socket.join(name);
 });
 
+/** The arguments of a packet of version 2, with the acknowledgement behind them if one is wanted. */
+const eventArgs = (socket, { data, id }) => (id == null ? data : [...data, socket.ack(id)]);
+
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const sockets = new Map();
 
-/** Connects a stock dashboard to this replica. `reply` is what it answers to events that ask. */
-const client = async (name, rooms = [], reply = undefined) => {
-  const query = new URLSearchParams(rooms.map((room) => ["room", room]));
-  const socket = clients["4.8"](`http://127.0.0.1:${http.address().port}?${query}`, {
+/**
+ * Connects a stock dashboard, to this replica or to the gateway at `url`. `reply` is what it answers to
+ * events that ask.
+ */
+const client = async (name, rooms = [], reply = undefined, options = {}) => {
+  const { url = `http://127.0.0.1:${http.address().port}`, version = "4.8", ...rest } = options;
+  const names = rooms.flatMap((room) => [["room", room], ["fleetId", room]]);
+  const socket = clients[version](`${url}?${new URLSearchParams([["marker", name], ...names])}`, {
     transports: ["websocket"],
     forceNew: true,
     reconnection: false,
-    query: { marker: name },
+    ...rest,
   });
   const got = [];
   let reason = null;
-  socket.onAny((...args) => {
+  const answer = reply === undefined ? undefined : (ack) => ack(reply);
+  sockets.set(name, { socket, got, answer, reason: () => reason });
+  const onAny = (...args) => {
     const ack = typeof args.at(-1) === "function" ? args.pop() : undefined;
     got.push(args);
-    if (reply !== undefined) ack?.(reply);
-  });
+    const { answer } = sockets.get(name);
+    if (ack && answer) answer(ack);
+  };
+  // Version 2 has no onAny, but one place that every event passes.
+  if (socket.onAny) socket.onAny(onAny);
+  else socket.onevent = (packet) => onAny(...eventArgs(socket, packet));
   socket.on("disconnect", (why) => (reason = why));
   await new Promise((resolve, reject) => socket.on("connect", resolve).on("connect_error", reject));
-  sockets.set(name, { socket, got, reason: () => reason });
   return socket.id;
 };
 
@@ -89,7 +101,7 @@ const json = (value) =>
   ) ?? "null";
 
 const AsyncFunction = (async () => {}).constructor;
-const scope = { io, emitter, client, received, reason, kill, serverEvents, notepack, pub, sleep, Buffer };
+const scope = { io, emitter, client, sockets, received, reason, kill, serverEvents, notepack, pub, sleep, Buffer };
 
 const control = createServer(async (request, response) => {
   let body = "";

@@ -7,6 +7,7 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::{Value, value::RawValue};
 
 use super::{
     FRAME_BYTES_MAX, Malformed,
@@ -55,12 +56,40 @@ impl Argument {
         to_msgpack::put_json(out, &self.json, &self.attachments)
     }
 
+    /// The first of the values in the array `data`, if there is one, with its part of the attachments.
+    ///
+    /// # Errors
+    /// `data` is no array, or attachments and placeholders do not fit.
+    pub(in crate::cluster) fn first_of(
+        data: &str,
+        mut attachments: Vec<Bytes>,
+    ) -> Result<Option<Self>, Malformed> {
+        let values: Vec<&RawValue> = serde_json::from_str(data).map_err(|error| Malformed::json(&error))?;
+        let Some(first) = values.first() else { return Ok(None) };
+        if !attachments.is_empty() {
+            // Placeholders are numbered in the order of the text, so the first value has the first ones.
+            let value = serde_json::from_str(first.get()).map_err(|error| Malformed::json(&error))?;
+            attachments.truncate(placeholders(&value));
+        }
+        Self::cut(first.get(), attachments).map(Some)
+    }
+
     /// `json` was cut out of a message with these attachments; they all must belong to it.
     pub(super) fn cut(json: &str, attachments: Vec<Bytes>) -> Result<Self, Malformed> {
         if !attachments.is_empty() {
             to_msgpack::put_json(&mut Vec::new(), json, &attachments)?;
         }
         Ok(Self { json: json.to_owned(), attachments })
+    }
+}
+
+/// How many binary values a value has. Its depth is bounded by the parser's.
+fn placeholders(value: &Value) -> usize {
+    match value {
+        Value::Object(map) if map.get("_placeholder") == Some(&Value::Bool(true)) => 1,
+        Value::Object(map) => map.values().map(placeholders).sum(),
+        Value::Array(values) => values.iter().map(placeholders).sum(),
+        _ => 0,
     }
 }
 

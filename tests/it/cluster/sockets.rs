@@ -210,6 +210,10 @@ impl LocalSockets for MemorySockets {
         self.hold_all();
     }
 
+    fn public_id(&self, sid: &str) -> Option<String> {
+        self.table().sockets.contains_key(sid).then(|| sid.to_owned())
+    }
+
     fn disconnect(&self, target: &Target, close: bool) {
         let mut table = self.table();
         let ids: Vec<String> = table.matching(target).into_iter().map(|(id, _)| id.clone()).collect();

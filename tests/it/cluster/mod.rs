@@ -1,0 +1,10 @@
+//! This replica's cluster member in one cluster with real Node replicas, emitters and a real Redis.
+
+mod faults;
+mod gateway;
+mod gateway_faults;
+mod matrix;
+mod node;
+mod notepack;
+mod replica;
+mod sockets;
