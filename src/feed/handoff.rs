@@ -157,6 +157,8 @@ mod tests {
                 format!("{} {}", batch.fleet, texts.collect::<Vec<_>>().join(","))
             }
             FeedEvent::Gap { fleet, reason } => format!("{fleet} gap {reason:?}"),
+            FeedEvent::Other(text) => format!("other {}", String::from_utf8_lossy(&text)),
+            FeedEvent::OtherMissed => "other missed".to_owned(),
             FeedEvent::Lost => "lost".to_owned(),
             FeedEvent::Restored => "restored".to_owned(),
         };
@@ -212,5 +214,16 @@ mod tests {
         handoff.link(FeedEvent::Lost);
         handoff.link(FeedEvent::Lost);
         assert!(told(&mut handoff).starts_with(&["lost".to_owned()]));
+    }
+
+    #[test]
+    fn messages_of_other_channels_are_bounded_too_and_a_hole_is_told_once() {
+        let mut handoff = Handoff::new(10);
+        assert!(handoff.push_other(Bytes::from_static(b"12345678")));
+        assert!(!handoff.push_other(Bytes::from_static(b"123")));
+        assert!(!handoff.push_other(Bytes::from_static(b"1")), "nothing behind a hole");
+        let events = handoff.take();
+        assert!(matches!(&events[..], [FeedEvent::Other(_), FeedEvent::OtherMissed]), "{events:?}");
+        assert!(handoff.push_other(Bytes::from_static(b"1")), "it flows again");
     }
 }

@@ -185,7 +185,7 @@ impl RedisStore {
         let names = self.read(Read::Command(&command)).await?.into_iter();
         let fleets = names.filter_map(|name| String::from_redis_value(name).ok());
         let fleets = fleets.filter_map(|name| FleetId::parse(&name).ok());
-        stream::iter(fleets).map(|fleet| ask(fleet)).buffer_unordered(ASKED_MAX).try_collect().await
+        stream::iter(fleets).map(ask).buffer_unordered(ASKED_MAX).try_collect().await
     }
 
     fn lane(&self, fleet: &FleetId) -> Lane {
