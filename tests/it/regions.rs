@@ -252,8 +252,10 @@ async fn a_large_region_comes_in_parts_and_a_viewer_that_paused_gets_the_newest(
 async fn what_can_not_be_a_region_is_refused_by_name() {
     let world = World::new("no-regions", &[("FLEETCAST_MAX_SUBSCRIPTIONS", "2")]).await;
     let mut viewer = Viewer::connect(world.gateway.addr(), "").await;
-    let ring: Vec<[f64; 2]> =
-        (0..1001).map(|n| f64::from(n) / 1001.0 * 6.283).map(|a| [a.cos(), a.sin()]).collect();
+    let ring: Vec<[f64; 2]> = (0..1001)
+        .map(|n| f64::from(n) / 1001.0 * std::f64::consts::TAU)
+        .map(|a| [a.cos(), a.sin()])
+        .collect();
     for (request, code, why) in [
         (json!({"bbox": [0, 0, 1, 1]}), "bad_request", "region is missing"),
         (json!({"region": ""}), "bad_request", "region is empty"),
