@@ -107,7 +107,7 @@ fn is_tls(base: &Uri) -> bool {
 
 async fn open(base: &Uri) -> Result<Box<dyn Stream>, String> {
     let host = base.host().unwrap_or_default().trim_matches(['[', ']']);
-    let port = base.port_u16().unwrap_or(if is_tls(base) { 443 } else { 80 });
+    let port = base.port_u16().unwrap_or_else(|| if is_tls(base) { 443 } else { 80 });
     let tcp = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
     tcp.set_nodelay(true).map_err(|error| error.to_string())?;
     if !is_tls(base) {

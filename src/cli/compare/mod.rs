@@ -31,7 +31,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 /// What to compare.
 #[derive(Debug, Args)]
 pub(super) struct CompareOptions {
-    /// The gateway that is right by definition, such as http://node:3000
+    /// The gateway that is right by definition, such as `http://node:3000`
     #[arg(value_name = "URL_A", value_parser = base_url)]
     first: Uri,
     /// The gateway to be proved
@@ -153,7 +153,7 @@ fn read(fields: &FieldMap, arrival: &Arrival) -> Update {
 #[expect(clippy::cast_precision_loss, reason = "epoch milliseconds are far below 2^52")]
 fn age_ms(options: &CompareOptions, arrival: &Arrival, began_ms: f64) -> Option<f64> {
     let ts_ms = read(&options.fields, arrival).ts_ms;
-    (ts_ms != 0).then(|| began_ms + arrival.at.as_secs_f64() * 1e3 - ts_ms as f64)
+    (ts_ms != 0).then_some(began_ms + arrival.at.as_secs_f64() * 1e3 - ts_ms as f64)
 }
 
 fn tell(report: &Report) {
