@@ -52,7 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gateway", ANYTHING),
     ("upstream", ANYTHING),
     ("app", ANYTHING),
-    ("cli", &["app", "config", "observe", "source", "store", "values"]),
+    ("cli", &["app", "cluster", "config", "fleet", "observe", "source", "store", "values"]),
     ("lib", &[]),
     ("main", &[]),
 ];
