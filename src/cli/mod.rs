@@ -2,6 +2,8 @@
 //! Builds no parts; that is `app`'s work.
 
 mod check;
+mod compare;
+mod doctor;
 #[cfg(test)]
 mod reference_tests;
 mod refusal;
@@ -41,6 +43,10 @@ enum Command {
     Demo(DemoRun),
     /// Check the configuration of `serve` and the connections that it would make, one line each.
     Check(ServeRun),
+    /// Look at a running Node cluster through Redis, without joining it: what will a migration meet?
+    Doctor(doctor::DoctorOptions),
+    /// Watch a fleet at two gateways and report every difference: exit code 0 only if there is none.
+    Compare(compare::CompareOptions),
     /// Print the version.
     Version(version::VersionOptions),
 }
@@ -85,6 +91,8 @@ pub fn main() -> ExitCode {
         Command::Check(run) => {
             secrets.and_then(|()| Config::serve(run, &environment)).map(|config| check::run(&config))
         }
+        Command::Doctor(options) => secrets.map(|()| doctor::run(&options)),
+        Command::Compare(options) => secrets.map(|()| compare::run(&options)),
         Command::Version(options) => Ok(version::run(&options)),
     };
     outcome.unwrap_or_else(|error| misused(&error))

@@ -30,7 +30,8 @@ if (kind === "ioredis") for (const redis of [pub, sub]) redis.on("error", () => 
 const http = createServer();
 const io = new Server(http, { serveClient: false });
 const sharded = process.env.ADAPTER === "sharded";
-io.adapter(sharded ? createShardedAdapter(pub, sub, options) : createAdapter(pub, sub, options));
+const isMember = !process.env.EMITTER_ONLY;
+if (isMember) io.adapter(sharded ? createShardedAdapter(pub, sub, options) : createAdapter(pub, sub, options));
 const emitter = new Emitter(pub, options.key ? { key: options.key } : {});
 
 // What servers are told by each other, and what they answer.
@@ -42,10 +43,28 @@ io.on("sse", (...args) => {
 });
 
 io.on("connection", (socket) => {
-  const { room, marker } = socket.handshake.query;
+  const { room, fleetId, marker } = socket.handshake.query;
   if (marker) socket.data.marker = marker;
-  for (const name of [room ?? []].flat()) socket.join(name);
+  for (const name of [room ?? [], fleetId ?? []].flat()) socket.join(name);
 });
+
+/**
+ * Serves fleets as a Node gateway does: what is published on updates:<fleet> goes to the sockets of this
+ * replica. `spoil` says what becomes of a message.
+ */
+const relay = async (spoil = (text) => [text]) => {
+  const updates = await connect();
+  const deliver = (text, channel) => {
+    const room = io.local.to(channel.slice("updates:".length));
+    for (const message of spoil(text)) room.emit("fleet_update", message);
+  };
+  if (kind === "ioredis") {
+    updates.on("pmessage", (_pattern, channel, text) => deliver(text, channel));
+    await updates.psubscribe("updates:*");
+  } else {
+    await updates.pSubscribe("updates:*", deliver);
+  }
+};
 
 /** The arguments of a packet of version 2, with the acknowledgement behind them if one is wanted. */
 const eventArgs = (socket, { data, id }) => (id == null ? data : [...data, socket.ack(id)]);
@@ -101,7 +120,7 @@ const json = (value) =>
   ) ?? "null";
 
 const AsyncFunction = (async () => {}).constructor;
-const scope = { io, emitter, client, sockets, received, reason, kill, serverEvents, notepack, pub, sleep, Buffer };
+const scope = { io, emitter, client, sockets, relay, received, reason, kill, serverEvents, notepack, pub, sleep, Buffer };
 
 const control = createServer(async (request, response) => {
   let body = "";
@@ -118,7 +137,7 @@ const control = createServer(async (request, response) => {
 http.listen(0, "127.0.0.1", () => {
   control.listen(0, "127.0.0.1", async () => {
     // Subscribed once the adapter counts itself.
-    while (!process.env.EMITTER_ONLY && (await io.of("/").adapter.serverCount()) < 1) await sleep(5);
-    report({ control: control.address().port, public: http.address().port, uid: io.of("/").adapter.uid });
+    while (isMember && (await io.of("/").adapter.serverCount()) < 1) await sleep(5);
+    report({ control: control.address().port, public: http.address().port, uid: io.of("/").adapter.uid ?? "" });
   });
 });

@@ -14,6 +14,8 @@ pub struct NodeReplica {
     process: Process,
     control: String,
     pub uid: String,
+    /// Where dashboards connect.
+    pub url: String,
 }
 
 pub struct Builder(node::Script);
@@ -127,6 +129,7 @@ impl Builder {
         NodeReplica {
             control: format!("http://127.0.0.1:{}", facts["control"]),
             uid: facts["uid"].as_str().unwrap().to_owned(),
+            url: format!("http://127.0.0.1:{}", facts["public"]),
             process,
         }
     }
