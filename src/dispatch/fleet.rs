@@ -171,7 +171,8 @@ impl Fleet {
 
     /// Whether somebody waits for the store's state.
     pub(super) fn wants_state(&self) -> bool {
-        !self.complete && !(self.waiting.is_empty() && self.admitting.is_empty())
+        let nobody_waits = self.waiting.is_empty() && self.admitting.is_empty();
+        !self.complete && !nobody_waits
     }
 
     /// Whether it has work to do now.

@@ -57,7 +57,7 @@ async fn five_waves_of_five_thousand_leave_nothing_behind() {
         let viewers = wave(gateway.addr(), 5000, 100).await;
         assert_eq!(gateway.metric("fleetcast_viewers").await, 5000.0);
         assert_eq!(gateway.metric("fleetcast_rooms").await, 100.0);
-        assert_eq!(gateway.metric("fleetcast_memberships").await, 1000.0);
+        assert_eq!(gateway.metric("fleetcast_memberships").await, 5000.0);
         assert_eq!(gateway.metric("fleetcast_watched_fleets").await, 100.0);
         redis.command::<i64>(&["PUBLISH", "updates:fleet-1", "hello"]).await;
         for (index, mut viewer) in viewers.into_iter().enumerate() {
