@@ -80,6 +80,7 @@ impl App {
             readiness,
             memory: memory_classes(&gateway.engine, &gateway.audience, store.as_ref()),
             connections: connections(&gateway.engine),
+            count: zombies(&gateway.audience),
         };
         tasks.spawn("admin-http", serve_admin(admin, parts, stop.clone()));
         let auth = match config.auth {
@@ -155,6 +156,7 @@ fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
         dispatch: DispatchOptions {
             shards: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             payload: edge.payload,
+            frame_bytes_max: edge.viewer_queue_bytes as usize / 2,
             relay_only,
         },
         sockets: SocketOptions {
@@ -200,6 +202,11 @@ fn memory_classes(engine: &Engine, audience: &Arc<Audience>, store: Option<&Stor
     classes.register("connections", move || connections.memory().0 as u64);
     classes.register("queues", move || queues.memory().1 as u64);
     classes
+}
+
+fn zombies(audience: &Arc<Audience>) -> Arc<dyn Fn() + Send + Sync> {
+    let audience = audience.clone();
+    Arc::new(move || audience.count_zombies())
 }
 
 fn connections(engine: &Engine) -> http::ConnectionList {

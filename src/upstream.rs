@@ -1,10 +1,13 @@
 //! Where updates come from in this process: a source with a store, or another gateway's ingestion behind
 //! Redis. Owns the choice and the tasks between source and dispatch; dispatch does not know which it is.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,14 +19,14 @@ use crate::{
         Dispatcher, Loader,
         regions::{CellSource, Located, Regions},
     },
-    feed::{Channels, Feed, FeedEvent, RedisFeed, Settings},
+    feed::{Channels, Feed, FeedEvent, Hold, RedisFeed, Settings},
     fleet::FleetBatch,
     gateway::{Gateway, Supply},
     observe::{Condition, Metrics, Readiness},
     pipeline::Pipeline,
     region::CellId,
     source::{self, demo::Demo, kafka::Kafka},
-    store::{MemoryStore, RedisStore, Store, TrackRule},
+    store::{MemoryStore, RedisStore, Store, TrackRule, cell_channel, read_cell_message},
     tasks::Tasks,
 };
 
@@ -32,6 +35,8 @@ use crate::{
 pub(crate) struct Upstream {
     pub(crate) feed: Feed,
     pub(crate) store: Option<Store>,
+    /// Of keys and channels in Redis.
+    prefix: String,
     source: Source,
 }
 
@@ -47,6 +52,9 @@ enum Source {
 
 /// A feed and what it brings.
 type Followed = (Box<RedisFeed>, mpsc::Receiver<Vec<FeedEvent>>);
+
+/// How long the channels of cells may take to be subscribed before a load is given up.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Updates between the memory store and dispatch.
 const FRESH_MAX: usize = 64;
@@ -78,6 +86,7 @@ impl Upstream {
             let condition = readiness.condition("kafka");
             Ok(source::Source::Kafka(Box::new(Kafka::new(settings, metrics.clone(), condition))))
         };
+        let prefix = config.redis_prefix.clone();
         let follow = |channels| -> anyhow::Result<(Feed, Followed)> {
             let redis = config.redis.as_ref().context("no Redis is configured")?;
             let (feed, task, bursts) = Feed::redis(redis.clone(), channels, Settings::default(), metrics);
@@ -86,19 +95,18 @@ impl Upstream {
         if config.source == SourceKind::Redis {
             let (fields, skew_max) = (config.records.fields.clone(), config.records.max_skew);
             let (feed, followed) = follow(Channels::Legacy { fields, skew_max })?;
-            return Ok(Self { feed, store: None, source: Source::Relay(followed) });
+            return Ok(Self { feed, store: None, prefix, source: Source::Relay(followed) });
         }
         if config.store == StoreKind::Memory {
             let store = MemoryStore::new(TrackRule::default());
             let source = Source::Memory(ingestion()?, store.clone());
-            return Ok(Self { feed: Feed::Memory, store: Some(Store::Memory(store)), source });
+            return Ok(Self { feed: Feed::Memory, store: Some(Store::Memory(store)), prefix, source });
         }
         let redis = config.redis.as_ref().context("no Redis is configured")?;
-        let prefix = &config.redis_prefix;
-        let store = RedisStore::new(redis.clone(), prefix, config.legacy_publish, TrackRule::default());
+        let store = RedisStore::new(redis.clone(), &prefix, config.legacy_publish, TrackRule::default());
         let (feed, followed) = follow(Channels::Sequenced { prefix: prefix.clone() })?;
         let source = Source::Redis(ingestion()?, store.clone(), followed);
-        Ok(Self { feed, store: Some(Store::Redis(store)), source })
+        Ok(Self { feed, store: Some(Store::Redis(store)), prefix, source })
     }
 
     /// Whether dispatch has no store to ask.
@@ -110,7 +118,13 @@ impl Upstream {
     pub(crate) fn supply(&self) -> Supply {
         let cells: Arc<dyn CellSource> = match &self.store {
             Some(Store::Memory(store)) => Arc::new(MemoryCells(store.clone())),
-            Some(Store::Redis(_)) | None => Arc::new(NoCells),
+            Some(Store::Redis(store)) => Arc::new(RedisCells {
+                feed: self.feed.clone(),
+                store: store.clone(),
+                prefix: self.prefix.clone(),
+                holds: Mutex::default(),
+            }),
+            None => Arc::new(NoCells),
         };
         Supply { feed: self.feed.clone(), loader: self.loader(), cells, store: self.store.clone() }
     }
@@ -145,11 +159,12 @@ impl Upstream {
             tasks.spawn("pipeline", pipeline.run(stop_sources.clone()));
         };
         let dispatcher = gateway.dispatcher.clone();
+        let regions = gateway.regions.clone();
         let follow = |(task, bursts): Followed, dispatcher| {
             let condition = readiness.condition("redis");
             condition.set_unready("not connected yet");
             tasks.spawn("feed", task.run(stop.clone()));
-            tasks.spawn("feed-consumer", follow(bursts, dispatcher, condition));
+            tasks.spawn("feed-consumer", follow(bursts, dispatcher, regions.clone(), condition));
         };
         match self.source {
             Source::Relay(followed) => follow(followed, dispatcher),
@@ -218,14 +233,24 @@ impl CellSource for NoCells {
     }
 }
 
-/// Hands the feed's bursts to dispatch and tells readiness how the feed is.
-async fn follow(mut bursts: mpsc::Receiver<Vec<FeedEvent>>, dispatcher: Dispatcher, condition: Condition) {
+/// Hands the feed's bursts to dispatch and to regions, and tells readiness how the feed is.
+async fn follow(
+    mut bursts: mpsc::Receiver<Vec<FeedEvent>>,
+    dispatcher: Dispatcher,
+    regions: Regions,
+    condition: Condition,
+) {
     let mut lost = false;
     while let Some(burst) = bursts.recv().await {
         for event in burst {
             match event {
                 FeedEvent::Batch { batch, epoch } => dispatcher.dispatch(batch, epoch).await,
                 FeedEvent::Gap { fleet, .. } => dispatcher.gap(fleet).await,
+                FeedEvent::Other(message) => match read_cell_message(&message) {
+                    Some(located) => regions.update(located).await,
+                    None => regions.gap().await,
+                },
+                FeedEvent::OtherMissed => regions.gap().await,
                 FeedEvent::Lost => {
                     lost = true;
                     condition.set_unready("the connection for updates is lost");
@@ -234,9 +259,54 @@ async fn follow(mut bursts: mpsc::Receiver<Vec<FeedEvent>>, dispatcher: Dispatch
                     condition.set_ready();
                     if std::mem::take(&mut lost) {
                         dispatcher.gap_everywhere().await;
+                        regions.gap().await;
                     }
                 }
             }
         }
+    }
+}
+
+/// Replicas publish what they ingest on the channels of cells; this one listens to those it needs.
+struct RedisCells {
+    feed: Feed,
+    store: RedisStore,
+    prefix: String,
+    holds: Mutex<HashMap<CellId, Arc<Hold>>>,
+}
+
+impl RedisCells {
+    fn holds(&self) -> MutexGuard<'_, HashMap<CellId, Arc<Hold>>> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CellSource for RedisCells {
+    fn watch(&self, cells: &[CellId]) {
+        let hold =
+            |cell: &CellId| Some((*cell, Arc::new(self.feed.hold(cell_channel(&self.prefix, *cell))?)));
+        let begun: Vec<_> = cells.iter().filter_map(hold).collect();
+        self.holds().extend(begun);
+    }
+
+    fn unwatch(&self, cells: &[CellId]) {
+        let ended: Vec<_> = cells.iter().map(|cell| self.holds().remove(cell)).collect();
+        drop(ended);
+    }
+
+    fn load(&self, cells: Vec<CellId>) -> BoxFuture<'static, Option<Vec<Located>>> {
+        let holds: Vec<_> = {
+            let holds = self.holds();
+            cells.iter().filter_map(|cell| holds.get(cell).cloned()).collect()
+        };
+        let store = self.store.clone();
+        Box::pin(async move {
+            let deadline = Instant::now() + CONFIRM_TIMEOUT;
+            for hold in holds {
+                hold.confirmed(deadline.saturating_duration_since(Instant::now())).await.ok()?;
+            }
+            let found = store.in_cells(&cells).await;
+            found.inspect_err(|error| tracing::warn!(%error, "cannot read the assets of cells")).ok()
+        })
     }
 }

@@ -12,11 +12,10 @@ use std::{
 
 use foldhash::{HashMap, HashSet};
 
-use super::{Dispatcher, Viewer, ViewerId};
+use super::{Viewer, ViewerId};
 use crate::{
     cluster::{Rooms, Subscription, wire::Target},
-    feed::{Watch, subscriptions::Unconfirmed},
-    fleet::FleetId,
+    feed::subscriptions::Unconfirmed,
     observe::Metrics,
 };
 
@@ -226,6 +225,21 @@ impl Audience {
             + rooms.sum::<usize>()
     }
 
+    /// Counts what would be left behind by a connection that did not end cleanly. It looks at every entry,
+    /// so it is done when somebody wants to know, and believes no counter.
+    pub fn count_zombies(&self) {
+        let tables = self.read();
+        let roomless = tables.viewers.values().filter(|entry| entry.rooms.is_empty()).count();
+        let is_in = |room: &Arc<str>, viewer| {
+            let entry: Option<&Entry> = tables.viewers.get(viewer);
+            entry.is_some_and(|entry| !entry.present.viewer.session.is_closed() && entry.rooms.contains(room))
+        };
+        let deserted =
+            tables.rooms.iter().filter(|(name, room)| !room.members.iter().any(|id| is_in(name, id)));
+        self.metrics.sockets_in_no_room.set(i64::try_from(roomless).unwrap_or(i64::MAX));
+        self.metrics.rooms_in_no_socket.set(i64::try_from(deserted.count()).unwrap_or(i64::MAX));
+    }
+
     fn note(&self, tables: &Tables) {
         self.metrics.viewers.set(i64::try_from(tables.viewers.len()).unwrap_or(i64::MAX));
         self.metrics.rooms.set(i64::try_from(tables.rooms.len()).unwrap_or(i64::MAX));
@@ -296,27 +310,36 @@ impl Tables {
     }
 }
 
-/// One viewer's membership in one fleet, with everything that hangs on it. Dropping it ends it, whatever
-/// way the viewer went: that is why nothing is left after a storm.
-#[derive(Debug)]
-pub struct Membership {
-    /// Which fleet.
-    pub fleet: FleetId,
-    viewer: ViewerId,
-    dispatcher: Dispatcher,
-    _watch: Watch,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{CloseReason, TestClient};
 
-impl Membership {
-    /// Takes responsibility for ending what was begun.
-    #[must_use]
-    pub fn new(fleet: FleetId, viewer: ViewerId, dispatcher: Dispatcher, watch: Watch) -> Self {
-        Self { fleet, viewer, dispatcher, _watch: watch }
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.dispatcher.leave(&self.fleet, self.viewer);
+    #[test]
+    fn zombies_are_counted_from_the_tables_and_gone_with_their_viewers() {
+        let metrics = Arc::new(Metrics::default());
+        let audience = Audience::new(Rooms::unneeded(), metrics.clone());
+        let zombies = || {
+            audience.count_zombies();
+            (metrics.sockets_in_no_room.get(), metrics.rooms_in_no_socket.get())
+        };
+        let clients = [TestClient::connect(1000), TestClient::connect(1000)];
+        let [first, second] = clients.each_ref().map(|client| Viewer::new(client.session.clone()));
+        for (viewer, id) in [(&first, "first"), (&second, "second")] {
+            audience.enter(viewer.clone(), Identity { socket_id: id.into(), auth: None });
+        }
+        assert_eq!(zombies(), (2, 0), "connected, and in no room but their own");
+        assert!(audience.join(first.id, "fleet:a") && audience.join(second.id, "fleet:b"));
+        assert!(audience.join(second.id, "fleet:a"));
+        assert_eq!(zombies(), (0, 0));
+        // A connection that is closed and was not taken out would haunt its rooms.
+        clients[1].session.close(CloseReason::TransportClose);
+        assert_eq!(zombies(), (0, 1), "`fleet:b`; the other still has a live socket");
+        audience.exit(second.id);
+        assert_eq!(zombies(), (0, 0));
+        audience.leave(first.id, "fleet:a");
+        assert_eq!(zombies(), (1, 0));
+        audience.exit(first.id);
+        assert_eq!(zombies(), (0, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! Updates as frames that viewers share.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
@@ -112,22 +112,27 @@ fn put_text(out: &mut BytesMut, text: &str) {
     }
 }
 
+/// At most how long the contract's `Asset` of this state is.
+pub(super) fn asset_bytes(fleet: &FleetId, state: &AssetState) -> usize {
+    state.data.len() + 2 * state.id.as_str().len() + fleet.as_str().len() + 112
+}
+
 /// Splits states into parts of bounded size; at least one part, even of nothing.
 pub(super) fn parts(
     fleet: &FleetId,
     states: impl Iterator<Item = Arc<AssetState>>,
-) -> VecDeque<Vec<Arc<AssetState>>> {
+) -> Vec<Vec<Arc<AssetState>>> {
     let envelope = 2 * fleet.as_str().len() + 160;
-    let mut parts = VecDeque::from([Vec::new()]);
+    let mut parts = vec![Vec::new()];
     let mut bytes = envelope;
     for state in states {
-        let asset = state.data.len() + 2 * state.id.as_str().len() + fleet.as_str().len() + 112;
+        let asset = asset_bytes(fleet, &state);
         if bytes + asset > PART_BYTES_MAX && bytes > envelope {
-            parts.push_back(Vec::new());
+            parts.push(Vec::new());
             bytes = envelope;
         }
         bytes += asset;
-        if let Some(part) = parts.back_mut() {
+        if let Some(part) = parts.last_mut() {
             part.push(state);
         }
     }

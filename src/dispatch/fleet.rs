@@ -1,38 +1,42 @@
 //! One fleet on its shard: its newest state and its members. No task and no clock of its own.
 //!
 //! Invariants: a member that is `Live` is complete up to the fleet's last burst; a member that is not
-//! knows after which number it is missing something, so nothing is ever skipped for good.
+//! knows after which number it is missing something, so nothing is ever skipped for good. No step of a
+//! join, a leave or a chunk of work looks at all members.
 
-use std::{collections::HashMap as Memo, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
-use bytes::{Bytes, BytesMut};
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet};
+use prometheus_client::metrics::gauge::Gauge;
 use slab::Slab;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
 use super::{
-    DispatchOptions, Joined, Mode, Payload, Viewer, ViewerId, encode,
-    member::{Member, Parts, Stage},
+    DispatchOptions, Joined, Mode, ViewerId, encode,
+    fan_out::{Burst, Stream},
+    member::{Joining, Member, Reason, Stage},
+    membership::Token,
+    serve::Pass,
+    snapshot::Recent,
 };
 use crate::{
-    fleet::{Epoch, FleetBatch, FleetId, FleetState},
+    fleet::{AssetId, Epoch, FleetBatch, FleetId, FleetState, Update},
+    observe::Metrics,
     store::Snapshot,
-    transport::Sent,
 };
 
-/// Catch-up is sent in pieces of this size.
-const CATCH_UP_BYTES: usize = 32 * 1024;
-
-/// A batch made ready for its members.
-#[derive(Debug, Clone)]
-pub(super) struct Burst {
-    pub(super) frames: Bytes,
-    pub(super) updates: usize,
-    number: u64,
-    /// Numbers of the first and the last update; the first only if the store counts.
-    first: Option<u64>,
-    seq: u64,
-}
+/// How long batches and answers of a past life of the counter may be on their way.
+const STRAGGLERS_TIME: Duration = Duration::from_secs(30);
+/// Updates that are kept while the store is being asked. When there are more, an asset that changed
+/// meanwhile keeps what is known of it, and a field that a partial update brought in a gap waits for its
+/// next update.
+const SINCE_ASKED_MAX: usize = 16_384;
+/// Fewer places than this are not worth giving back.
+const PLACES_MIN: usize = 256;
 
 /// What a step of work did, for metrics.
 #[derive(Debug, Default, Clone, Copy)]
@@ -43,31 +47,89 @@ pub(super) struct Work {
     pub(super) resyncs: u64,
 }
 
+/// Updates since the store was asked: its answer may predate them.
+#[derive(Debug, Default)]
+struct SinceAsked {
+    updates: Vec<(u64, Update)>,
+    is_full: bool,
+}
+
+impl SinceAsked {
+    fn push(&mut self, seq: u64, update: &Update) {
+        self.is_full |= self.updates.len() >= SINCE_ASKED_MAX;
+        if self.is_full {
+            self.updates = Vec::new();
+        } else {
+            self.updates.push((seq, update.clone()));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.updates.is_empty() && !self.is_full
+    }
+
+    fn take(&mut self) -> Vec<(u64, Update)> {
+        std::mem::take(self).updates
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Fleet {
-    id: FleetId,
+    pub(super) id: FleetId,
     epoch: Epoch,
-    state: FleetState,
+    pub(super) state: FleetState,
     /// Whether `state` holds every asset, not only those that passed by.
-    complete: bool,
+    pub(super) complete: bool,
     /// Whether `epoch` and the numbers are the store's.
     numbered: bool,
     /// Number of the last update that was fanned out. The state may be ahead of it: a store knows of
     /// updates that are still on their way to here.
     streamed: Option<u64>,
-    /// Whether the store has been asked for the state.
-    pub(super) loading: bool,
+    /// Which question to the store is open.
+    pub(super) loading: Option<u64>,
     /// Something was missed while the store was being asked: its answer may predate it.
     pub(super) reload: bool,
-    members: Slab<Member>,
+    since_asked: SinceAsked,
+    /// After which number the store told news for which nobody had missed anything, as far as was known:
+    /// members may lack them all the same, which the next gap tells.
+    unsent: u64,
+    /// The life of the counter before this one, and when it ended.
+    over: Option<(Epoch, Instant)>,
+    /// Viewers that wait for the state.
+    waiting: HashMap<Token, Joining>,
+    /// Viewers that waited for it, and become members one by one.
+    pub(super) admitting: Vec<Joining>,
+    pub(super) members: Slab<Member>,
     by_viewer: HashMap<ViewerId, usize>,
-    burst: u64,
-    payload: Payload,
-    started: Instant,
+    /// Members that wait for something else than the next message.
+    pub(super) unsettled: BTreeSet<usize>,
+    /// Number of the last burst.
+    pub(super) burst: u64,
+    /// The burst that is being fanned out.
+    pub(super) stream: Option<Stream>,
+    /// Batches behind it. Bounded by the shard, for all of its fleets together.
+    pub(super) later: VecDeque<(FleetBatch, Option<Epoch>)>,
+    /// The round over unsettled members that is under way.
+    pub(super) pass: Option<Pass>,
+    pub(super) recent: Option<Recent>,
+    /// Whether it has a place among the shard's turns.
+    pub(super) queued: bool,
+    pub(super) options: Arc<DispatchOptions>,
+    /// Conflating members of one interval fall due together, counted from here.
+    pub(super) started: Instant,
+    memberships: Gauge,
+    fleets: Gauge,
 }
 
 impl Fleet {
-    pub(super) fn new(id: FleetId, epoch: Epoch, options: &DispatchOptions, started: Instant) -> Self {
+    pub(super) fn new(
+        id: FleetId,
+        epoch: Epoch,
+        options: &Arc<DispatchOptions>,
+        metrics: &Metrics,
+        started: Instant,
+    ) -> Self {
+        metrics.watched_fleets.inc();
         Self {
             id,
             epoch,
@@ -75,67 +137,88 @@ impl Fleet {
             complete: options.relay_only,
             numbered: false,
             streamed: None,
-            loading: false,
+            loading: None,
             reload: false,
+            since_asked: SinceAsked::default(),
+            unsent: u64::MAX,
+            over: None,
+            waiting: HashMap::new(),
+            admitting: Vec::new(),
             members: Slab::new(),
             by_viewer: HashMap::new(),
+            unsettled: BTreeSet::new(),
             burst: 0,
-            payload: options.payload,
+            stream: None,
+            later: VecDeque::new(),
+            pass: None,
+            recent: None,
+            queued: false,
+            options: options.clone(),
             started,
+            memberships: metrics.memberships.clone(),
+            fleets: metrics.watched_fleets.clone(),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members.is_empty() && self.waiting.is_empty() && self.admitting.is_empty()
     }
 
-    pub(super) fn slots(&self) -> usize {
-        self.members.capacity()
-    }
-
-    /// Whether some member waits for something else than the next message.
+    /// Whether somebody waits for something else than the next message.
     pub(super) fn needs_ticks(&self) -> bool {
-        self.members.iter().any(|(_, member)| !member.follows_each())
+        !self.unsettled.is_empty() || self.recent.is_some() || (self.complete && !self.admitting.is_empty())
     }
 
-    fn cursor(&self, seq: u64) -> String {
+    /// Whether somebody waits for the store's state.
+    pub(super) fn wants_state(&self) -> bool {
+        !self.complete && !(self.waiting.is_empty() && self.admitting.is_empty())
+    }
+
+    /// Whether it has work to do now.
+    pub(super) fn is_busy(&self) -> bool {
+        self.stream.is_some() || self.pass.is_some()
+    }
+
+    pub(super) fn cursor(&self, seq: u64) -> String {
         format!("{}.{seq}", self.epoch)
     }
 
     /// The number in a cursor of this fleet's present history.
-    fn resume_after(&self, cursor: &str) -> Option<u64> {
+    pub(super) fn resume_after(&self, cursor: &str) -> Option<u64> {
         let (epoch, seq) = cursor.rsplit_once('.')?;
         let seq = seq.parse().ok()?;
         (epoch.parse() == Ok(self.epoch) && seq <= self.state.seq()).then_some(seq)
     }
 
-    /// Adds a member. `reply` is answered when the fleet's state is known; a member that wants a
-    /// snapshot is then held until [`Self::open`].
-    pub(super) fn join(
-        &mut self,
-        viewer: Arc<Viewer>,
-        mode: Mode,
-        reply: oneshot::Sender<Joined>,
-        now: Instant,
-    ) {
-        self.leave(viewer.id);
-        let stage = match &mode {
-            Mode::Legacy => {
-                // A viewer that left meanwhile has no use for the answer.
-                reply.send(Joined::default()).ok();
-                Stage::Live
-            }
-            _ if !self.complete => Stage::Loading(reply),
-            mode => {
-                reply.send(self.joined(mode)).ok();
-                Stage::Held
-            }
+    /// Adds a member, or lets it wait for the fleet's state. One that wants a snapshot is then held
+    /// until [`Self::open`]. Until it is a member, an earlier membership of the viewer goes on.
+    pub(super) fn join(&mut self, joining: Joining, now: Instant) {
+        if joining.mode == Mode::Legacy || self.complete {
+            self.admit(joining, now);
+        } else if !joining.reply.is_closed() {
+            self.waiting.insert(joining.token, joining);
+        }
+    }
+
+    pub(super) fn admit(&mut self, joining: Joining, now: Instant) {
+        let Joining { viewer, token, mode, reply } = joining;
+        let (stage, joined) = match &mode {
+            Mode::Legacy => (Stage::Live, Joined::default()),
+            mode => (Stage::Held, self.joined(mode)),
         };
-        let seq = self.state.seq();
+        if reply.send(joined).is_err() {
+            return; // Whoever asked has given up, and keeps what it has.
+        }
+        if let Some(&earlier) = self.by_viewer.get(&viewer.id) {
+            self.remove(earlier);
+        }
         let id = viewer.id;
-        let member = Member { viewer, mode, stage, seq, burst: self.burst, due: now };
+        let seq = self.state.seq();
+        let member = Member { viewer, token, mode, stage, seq, burst: self.burst, due: now };
         let key = self.members.insert(member);
         self.by_viewer.insert(id, key);
+        self.memberships.inc();
+        self.settle(key);
     }
 
     fn joined(&self, mode: &Mode) -> Joined {
@@ -143,50 +226,81 @@ impl Fleet {
         Joined { cursor: Some(self.cursor(self.state.seq())), resumed: after.is_some() }
     }
 
+    fn member_of(&self, viewer: ViewerId, token: Token) -> Option<usize> {
+        let key = *self.by_viewer.get(&viewer)?;
+        (self.members[key].token == token).then_some(key)
+    }
+
     /// The viewer has its acknowledgement: its snapshot may go out.
-    pub(super) fn open(&mut self, viewer: ViewerId) {
-        let Some(&key) = self.by_viewer.get(&viewer) else { return };
+    pub(super) fn open(&mut self, viewer: ViewerId, token: Token) {
+        let Some(key) = self.member_of(viewer, token) else { return };
         if matches!(self.members[key].stage, Stage::Held) {
-            let after = self.members[key].mode.since().and_then(|cursor| self.resume_after(cursor));
-            self.members[key].stage = self.opening(after);
+            self.members[key].stage = Stage::Opening;
         }
     }
 
-    /// Whether some member waits for the store's state.
-    pub(super) fn wants_state(&self) -> bool {
-        self.members.iter().any(|(_, member)| matches!(member.stage, Stage::Loading(_)))
-    }
-
-    /// The store could not be asked: whoever waited is told by the end of its reply.
-    pub(super) fn load_failed(&mut self) {
-        self.loading = false;
-        self.members.retain(|_, member| !matches!(member.stage, Stage::Loading(_)));
-        self.by_viewer.retain(|_, key| self.members.contains(*key));
-    }
-
-    /// A snapshot of what changed after `after`, or of everything.
-    fn opening(&self, after: Option<u64>) -> Stage {
-        let seq = self.state.seq();
-        let rest = encode::parts(&self.id, self.state.changed_since(after.unwrap_or(0)).cloned());
-        Stage::Snapshot(Parts { parts: rest.len(), rest, seq, cursor: self.cursor(seq) })
-    }
-
-    pub(super) fn leave(&mut self, viewer: ViewerId) {
-        if let Some(key) = self.by_viewer.remove(&viewer) {
-            self.members.remove(key);
-            if self.members.len() * 4 < self.members.capacity() {
-                self.by_viewer.shrink_to_fit();
-                if self.members.is_empty() {
-                    self.members = Slab::new();
-                }
-            }
+    /// Ends the membership of this token; an earlier or later one of the viewer goes on.
+    pub(super) fn leave(&mut self, viewer: ViewerId, token: Token) {
+        self.waiting.remove(&token);
+        if let Some(key) = self.member_of(viewer, token) {
+            self.remove(key);
+            self.compact();
         }
     }
 
-    /// Applies a batch and makes its burst. `Err` tells that messages are missing before it.
-    pub(super) fn apply(&mut self, batch: &FleetBatch, epoch: Option<Epoch>) -> (Option<Burst>, bool) {
+    fn remove(&mut self, key: usize) {
+        let member = self.members.remove(key);
+        self.by_viewer.remove(&member.viewer.id);
+        self.unsettled.remove(&key);
+        self.memberships.dec();
+    }
+
+    /// Gives the places of a storm of the past back. Members move, so work under way looks at them again;
+    /// what a member got is known by the member.
+    fn compact(&mut self) {
+        if self.members.capacity() < PLACES_MIN || self.members.len() * 4 > self.members.capacity() {
+            return;
+        }
+        let places = Slab::with_capacity(self.members.len());
+        let members = std::mem::replace(&mut self.members, places);
+        (self.by_viewer, self.unsettled) = (HashMap::with_capacity(members.len()), BTreeSet::new());
+        for (_, member) in members {
+            let id = member.viewer.id;
+            let key = self.members.insert(member);
+            self.by_viewer.insert(id, key);
+            self.settle(key);
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.next = 0;
+        }
+        if let Some(pass) = &mut self.pass {
+            pass.next = 0;
+        }
+    }
+
+    /// Keeps the list of those who wait for something, after a member's stage changed.
+    pub(super) fn settle(&mut self, key: usize) {
+        if self.members[key].follows_each() {
+            self.unsettled.remove(&key);
+        } else {
+            self.unsettled.insert(key);
+        }
+    }
+
+    /// Applies a batch and begins to fan it out; true if messages are missing before it.
+    pub(super) fn begin_burst(&mut self, batch: &FleetBatch, epoch: Option<Epoch>) -> bool {
+        let (burst, gap) = self.apply(batch, epoch);
+        self.stream = burst.map(|burst| Stream::new(burst, batch));
+        gap
+    }
+
+    /// Applies a batch and makes its burst. True: messages are missing before it.
+    fn apply(&mut self, batch: &FleetBatch, epoch: Option<Epoch>) -> (Option<Burst>, bool) {
         let mut updates = &batch.updates[..];
         let mut gap = false;
+        if epoch.is_some_and(|epoch| self.is_over(epoch)) {
+            return (None, false);
+        }
         if let (Some(epoch), Some(first)) = (epoch, batch.first_seq)
             && epoch != self.epoch
         {
@@ -203,10 +317,13 @@ impl Fleet {
                 let streamed = self.streamed.unwrap_or_else(|| first.saturating_sub(1));
                 let seen = usize::try_from((streamed + 1).saturating_sub(first)).unwrap_or(usize::MAX);
                 updates = updates.get(seen..).unwrap_or_default();
-                gap |= first > streamed + 1;
+                gap |= first > streamed + 1 || (self.complete && first > self.state.seq() + 1);
                 self.streamed = Some(streamed.max(first + batch.updates.len() as u64 - 1));
                 for (seq, update) in (first + seen as u64..).zip(updates) {
                     self.state.apply_numbered(update, seq);
+                    if self.loading.is_some() {
+                        self.since_asked.push(seq, update);
+                    }
                 }
             }
         }
@@ -215,7 +332,7 @@ impl Fleet {
         }
         self.burst += 1;
         let burst = Burst {
-            frames: encode::burst(self.payload, updates),
+            frames: encode::burst(self.options.payload, updates),
             updates: updates.len(),
             number: self.burst,
             first: batch.first_seq.map(|first| first + (batch.updates.len() - updates.len()) as u64),
@@ -226,216 +343,113 @@ impl Fleet {
 
     /// A new life of the fleet's counter.
     fn begin(&mut self, epoch: Epoch, seq: u64) {
+        self.over = self.numbered.then(|| (self.epoch, Instant::now()));
+        (self.since_asked, self.unsent) = (SinceAsked::default(), u64::MAX);
         (self.epoch, self.numbered, self.complete, self.streamed) = (epoch, true, false, None);
         self.state = FleetState::starting_after(seq);
+        self.recent = None;
         for (_, member) in &mut self.members {
             member.seq = seq;
         }
     }
 
-    /// Sends a burst to the members in `slots`.
-    pub(super) fn fan_out(&mut self, burst: &Burst, slots: std::ops::Range<usize>, work: &mut Work) {
-        for key in slots {
-            let Some(member) = self.members.get_mut(key) else { continue };
-            if matches!(member.stage, Stage::Behind) {
-                work.conflated += burst.updates as u64;
-            }
-            if !member.follows_each() || member.burst >= burst.number {
-                continue;
-            }
-            if let Some(first) = burst.first
-                && member.seq >= first
-            {
-                // Its snapshot had all of this burst, or a part.
-                if member.seq >= burst.seq {
-                    member.burst = burst.number;
-                } else {
-                    member.stage = Stage::Behind;
-                    work.lagging += 1;
-                }
-                continue;
-            }
-            match member.viewer.session.send(&burst.frames) {
-                Sent::Yes => {
-                    member.burst = burst.number;
-                    member.seq = burst.seq;
-                    work.deliveries += burst.updates as u64;
-                }
-                Sent::Full => {
-                    member.stage = Stage::Behind;
-                    work.lagging += 1;
-                    work.conflated += burst.updates as u64;
-                }
-                Sent::Closed => {}
-            }
-        }
+    /// Whether this life of the counter has just ended: what is still on its way from it is old.
+    pub(super) fn is_over(&self, epoch: Epoch) -> bool {
+        self.over.is_some_and(|(over, since)| over == epoch && since.elapsed() < STRAGGLERS_TIME)
     }
 
-    /// Takes the store's state over. Whoever waited for it gets its snapshot; with `missed`, everyone
-    /// gets what they missed.
-    pub(super) fn load(&mut self, snapshot: Snapshot, missed: bool, work: &mut Work) {
+    /// Whether an answer of the store may be of another life of the counter than what came meanwhile: which
+    /// of them is the later one, the next answer tells.
+    pub(super) fn doubts(&self, answer: &Snapshot) -> bool {
+        answer.epoch != self.epoch && !self.since_asked.is_empty()
+    }
+
+    /// The store is being asked.
+    pub(super) fn asked(&mut self, load: u64) {
+        (self.loading, self.since_asked) = (Some(load), SinceAsked::default());
+    }
+
+    /// The store could not be asked: whoever waited is told by the end of its reply.
+    pub(super) fn load_failed(&mut self) {
+        (self.loading, self.since_asked) = (None, SinceAsked::default());
+        (self.waiting, self.admitting) = (HashMap::new(), Vec::new());
+    }
+
+    /// Takes the store's state over. Whoever waited for it becomes a member in the next pass; with
+    /// `missed`, everyone gets what they missed.
+    pub(super) fn load(&mut self, snapshot: Snapshot, missed: bool) {
         let same = self.epoch == snapshot.epoch;
+        // A life of the counter that ended unseen took updates with it.
+        let missed = missed || (!same && self.numbered);
         let before = if same { self.state.seq() } else { 0 };
         if !same {
             self.begin(snapshot.epoch, 0);
         }
         self.numbered = true;
-        // Members are complete up to `before`, less what is news to this replica now.
-        let mut behind = before;
+        let seq = snapshot.seq;
+        let behind = self.take_over(snapshot, before);
+        (self.complete, self.loading, self.recent) = (true, None, None);
+        self.admitting.extend(std::mem::take(&mut self.waiting).into_values());
+        if !missed && behind < before {
+            self.unsent = self.unsent.min(behind);
+        }
+        if missed {
+            let behind = behind.min(std::mem::replace(&mut self.unsent, u64::MAX));
+            // Everybody gets what is missing up to here from the state.
+            self.streamed = Some(self.streamed.map_or(seq, |streamed| streamed.max(seq)));
+            self.all_missed(behind, if same { Reason::Gap } else { Reason::Failover });
+        }
+    }
+
+    /// The store's states, with what came since it was asked put on top. Members are complete up to
+    /// `before`, less what is news to this replica now: that is the answer.
+    fn take_over(&mut self, snapshot: Snapshot, before: u64) -> u64 {
+        let since = self.since_asked.take();
+        let since = since.iter().filter(|(seq, _)| *seq > snapshot.seq);
+        let touched: HashSet<&AssetId> =
+            since.clone().filter_map(|(_, update)| update.asset.as_ref()).collect();
+        let mut known = Vec::with_capacity(snapshot.assets.len());
         for asset in snapshot.assets {
-            if self.state.get(asset.id.as_str()).is_none_or(|known| known.seq < asset.seq) {
-                behind = behind.min(asset.seq.saturating_sub(1));
+            let now = self.state.get(asset.id.as_str()).cloned();
+            known.push((asset.id.clone(), now.clone()));
+            // A state put together here may lack what was missed, even under the same number.
+            let is_ahead = now.is_some_and(|now| now.seq > snapshot.seq);
+            if is_ahead && !touched.contains(&asset.id) {
+                self.state.load(asset);
+            } else {
+                self.state.replace(asset);
             }
-            self.state.load(asset);
         }
         self.state.advance_to(snapshot.seq);
-        if missed {
-            // Everybody gets what is missing up to here from the state.
-            self.streamed = Some(self.streamed.map_or(snapshot.seq, |streamed| streamed.max(snapshot.seq)));
+        for (seq, update) in since {
+            self.state.apply_numbered(update, *seq);
         }
-        self.complete = true;
-        self.loading = false;
-        let keys: Vec<usize> = self.members.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            let joined = self.joined(&self.members[key].mode);
-            let opening = missed.then(|| self.opening(None));
-            let member = &mut self.members[key];
-            match std::mem::replace(&mut member.stage, Stage::Held) {
-                Stage::Loading(reply) => {
-                    reply.send(joined).ok();
-                }
-                Stage::Held => {}
-                _ if missed && member.is_legacy() => {
-                    member.seq = member.seq.min(behind);
-                    member.stage = Stage::Behind;
-                }
-                stage => {
-                    member.stage = stage;
-                    if let Some(opening) = opening {
-                        let reason = if same { "gap" } else { "failover" };
-                        member.viewer.session.send(&encode::resync(&self.id, reason));
-                        member.stage = opening;
-                        work.resyncs += 1;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Serves members that wait for something: conflated events that are due, snapshots, and viewers
-    /// whose queue has drained.
-    pub(super) fn tick(&mut self, now: Instant, work: &mut Work) {
-        let mut shared: Memo<u64, Bytes> = Memo::new();
-        let keys: Vec<usize> =
-            self.members.iter().filter(|(_, member)| !member.follows_each()).map(|(key, _)| key).collect();
-        for key in keys {
-            let member = &self.members[key];
-            if !member.viewer.session.has_drained() {
-                continue;
-            }
-            match &member.stage {
-                Stage::Loading(_) | Stage::Held => {}
-                Stage::Snapshot(_) => self.snapshot(key, work),
-                Stage::Behind if member.is_legacy() => self.catch_up(key, work),
-                Stage::Behind => {
-                    let resync = encode::resync(&self.id, "slow");
-                    let stage = self.opening(None);
-                    let member = &mut self.members[key];
-                    member.viewer.session.send(&resync);
-                    member.stage = stage;
-                    work.resyncs += 1;
-                    self.snapshot(key, work);
-                }
-                Stage::Live => {
-                    if let Some(interval) = member.mode.interval()
-                        && now >= member.due
-                    {
-                        self.conflated(key, interval, now, &mut shared, work);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends snapshot parts while the viewer takes them.
-    fn snapshot(&mut self, key: usize, work: &mut Work) {
-        let member = &mut self.members[key];
-        let Stage::Snapshot(parts) = &mut member.stage else { return };
-        while let Some(states) = parts.rest.front() {
-            let part = parts.parts - parts.rest.len();
-            let states = states.iter().map(|state| &**state);
-            let frame = encode::snapshot_part(&self.id, &parts.cursor, part, parts.parts, states);
-            if member.viewer.session.send(&frame) != Sent::Yes {
-                return;
-            }
-            parts.rest.pop_front();
-        }
-        member.seq = parts.seq;
-        // What happened while the parts went out follows, newest state per asset.
-        member.stage = Stage::Behind;
-        if member.mode.interval().is_some() {
-            member.stage = Stage::Live;
-        } else {
-            self.catch_up(key, work);
-        }
-    }
-
-    /// Sends the newest state of what a member missed, in the order of change; then it is live again.
-    fn catch_up(&mut self, key: usize, work: &mut Work) {
-        let member = &mut self.members[key];
-        let mut out = BytesMut::new();
-        let mut sent = 0;
-        let mut changed = self.state.changed_since(member.seq).peekable();
-        while let Some(state) = changed.next() {
-            encode::put_state(&mut out, self.payload, state);
-            sent += 1;
-            if out.len() >= CATCH_UP_BYTES || changed.peek().is_none() {
-                if member.viewer.session.send(&out.split().freeze()) != Sent::Yes {
-                    return;
-                }
-                member.seq = state.seq;
-                work.deliveries += std::mem::take(&mut sent);
-            }
-        }
-        member.seq = self.state.seq();
-        member.burst = self.burst;
-        member.stage = Stage::Live;
-    }
-
-    /// One conflated event: encoded once for all members that are complete up to the same number.
-    fn conflated(
-        &mut self,
-        key: usize,
-        interval: Duration,
-        now: Instant,
-        shared: &mut Memo<u64, Bytes>,
-        work: &mut Work,
-    ) {
-        let newest = self.state.seq();
-        let cursor = self.cursor(newest);
-        let member = &mut self.members[key];
-        if member.seq == newest {
-            return;
-        }
-        let frame = shared.entry(member.seq).or_insert_with(|| {
-            let changed = self.state.changed_since(member.seq).map(|state| &**state);
-            encode::fleet_updates(&self.id, &cursor, changed)
+        let news = known.into_iter().filter_map(|(id, before)| {
+            let now = self.state.get(id.as_str())?;
+            let is_known = before.is_some_and(|before| before.seq == now.seq && before.data == now.data);
+            (!is_known).then(|| now.seq.saturating_sub(1))
         });
-        match member.viewer.session.send(frame) {
-            Sent::Yes => {
-                member.seq = newest;
-                work.deliveries += 1;
-                // The same interval falls due together, whenever its members joined.
-                let interval_ms = interval.as_millis().max(1);
-                let late_ms = now.duration_since(self.started).as_millis() % interval_ms;
-                let wait_ms = u64::try_from(interval_ms - late_ms).unwrap_or(u64::MAX);
-                member.due = now + Duration::from_millis(wait_ms);
+        news.fold(before, u64::min)
+    }
+
+    fn all_missed(&mut self, behind: u64, reason: Reason) {
+        for (key, member) in &mut self.members {
+            match member.stage {
+                Stage::Held | Stage::Opening => continue, // Their snapshots are still to be taken.
+                _ if member.is_legacy() => {
+                    member.seq = member.seq.min(behind);
+                    member.stage = Stage::CatchingUp;
+                }
+                _ => member.stage = Stage::Resync(reason),
             }
-            Sent::Full => {
-                member.stage = Stage::Behind;
-                work.lagging += 1;
-            }
-            Sent::Closed => {}
+            self.unsettled.insert(key);
         }
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.memberships.dec_by(i64::try_from(self.members.len()).unwrap_or(i64::MAX));
+        self.fleets.dec();
     }
 }

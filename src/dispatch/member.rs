@@ -1,11 +1,10 @@
-//! One viewer's membership in one fleet: how it wants updates, and how far it is complete.
+//! One viewer's place in one fleet: how it wants updates, and how far it is complete.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Joined, Viewer};
-use crate::fleet::AssetState;
+use super::{Joined, Viewer, membership::Token, snapshot::Listing};
 
 /// How a member wants the fleet's updates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,34 +41,62 @@ impl Mode {
     }
 }
 
+/// Why a member gets a fresh snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    Slow,
+    Gap,
+    Failover,
+}
+
+impl Reason {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Gap => "gap",
+            Self::Failover => "failover",
+        }
+    }
+}
+
 /// What a member is waiting for.
 #[derive(Debug)]
 pub(super) enum Stage {
     /// Gets what happens.
     Live,
-    /// The fleet's state is being loaded; the reply says what it found.
-    Loading(oneshot::Sender<Joined>),
     /// Its acknowledgement is on the way to the viewer and must arrive before the snapshot.
     Held,
-    /// Its queue was full: gets what changed after its cursor when it has drained.
-    Behind,
+    /// Its snapshot is to begin.
+    Opening,
     /// Gets a snapshot, part by part.
     Snapshot(Parts),
+    /// Gets what changed after its number, newest state per asset, when its queue has drained.
+    CatchingUp,
+    /// Is to be told that it missed something, and then gets a snapshot.
+    Resync(Reason),
 }
 
-/// What is left of a snapshot. Holds references to states, not copies; bounded by the fleet's assets.
+/// How much of a snapshot is sent.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) rest: VecDeque<Vec<Arc<AssetState>>>,
-    /// The fleet's number when the snapshot was taken: updates follow from here.
-    pub(super) seq: u64,
-    pub(super) cursor: String,
-    pub(super) parts: usize,
+    pub(super) listing: Arc<Listing>,
+    pub(super) next: usize,
+}
+
+/// A viewer that asks to be a member.
+#[derive(Debug)]
+pub(super) struct Joining {
+    pub(super) viewer: Arc<Viewer>,
+    pub(super) token: Token,
+    pub(super) mode: Mode,
+    /// Closed once nobody waits for the answer any more: then the viewer is no member by it.
+    pub(super) reply: oneshot::Sender<Joined>,
 }
 
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) viewer: Arc<Viewer>,
+    pub(super) token: Token,
     pub(super) mode: Mode,
     pub(super) stage: Stage,
     /// Complete up to this number of the fleet's history.
@@ -85,8 +112,13 @@ impl Member {
         self.mode == Mode::Legacy
     }
 
-    /// Whether this member gets every message as it happens.
+    /// Whether this member gets every message as it happens, and waits for nothing else.
     pub(super) fn follows_each(&self) -> bool {
         matches!(self.stage, Stage::Live) && self.mode.interval().is_none()
+    }
+
+    /// What a member gets that did not keep up.
+    pub(super) fn fall_behind(&mut self) {
+        self.stage = if self.is_legacy() { Stage::CatchingUp } else { Stage::Resync(Reason::Slow) };
     }
 }

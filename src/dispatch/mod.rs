@@ -7,10 +7,21 @@
 
 mod audience;
 mod encode;
+mod fan_out;
 mod fleet;
 mod member;
+mod membership;
 pub mod regions;
+mod serve;
 mod shard;
+mod snapshot;
+
+#[cfg(test)]
+mod interleaving_tests;
+#[cfg(test)]
+mod shard_tests;
+#[cfg(test)]
+mod test_world;
 
 use std::{
     hash::BuildHasher,
@@ -20,12 +31,13 @@ use std::{
     },
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-pub use audience::{Audience, Identity, Membership, Present};
+pub use audience::{Audience, Identity, Present};
 pub use encode::Payload;
 pub use member::Mode;
+pub use membership::Membership;
 
 use crate::{
     fleet::{Epoch, FleetBatch, FleetId},
@@ -34,12 +46,16 @@ use crate::{
     tasks::Tasks,
     transport::Session,
 };
-use shard::{Control, Shard};
+use shard::{Common, Control, Shard};
 
 /// Batches that may wait for a shard; beyond it, whoever delivers waits.
 const BATCHES_MAX: usize = 1024;
 /// Joins and leaves that may wait for a shard.
 const CONTROLS_MAX: usize = 4096;
+
+/// Fleets that are read from the store at the same time: a storm of joins over a thousand fleets must not
+/// be a storm of reads.
+const LOADS_MAX: usize = 16;
 
 /// A viewer's number in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +90,8 @@ pub struct DispatchOptions {
     pub shards: usize,
     /// What `fleet_update` carries.
     pub payload: Payload,
+    /// No frame of conflated updates grows beyond it, so that a viewer's queue has room for one.
+    pub frame_bytes_max: usize,
     /// There is no store: what passes by is all the state there is.
     pub relay_only: bool,
 }
@@ -101,10 +119,16 @@ impl Dispatcher {
         tasks: &Tasks,
         stop: &CancellationToken,
     ) -> Self {
+        let common = Common {
+            options: Arc::new(options.clone()),
+            loader: loader.clone(),
+            loads: Arc::new(Semaphore::new(LOADS_MAX)),
+            metrics: metrics.clone(),
+        };
         let shards = (0..options.shards.max(1)).map(|_| {
             let (batches, data) = mpsc::channel(BATCHES_MAX);
             let (controls, control) = mpsc::channel(CONTROLS_MAX);
-            let shard = Shard::new(options.clone(), loader.clone(), metrics.clone(), controls.downgrade());
+            let shard = Shard::new(common.clone(), controls.downgrade());
             tasks.spawn("shard", shard.run(data, control, stop.clone()));
             ShardHandle { batches, controls }
         });
@@ -136,27 +160,18 @@ impl Dispatcher {
         self.shard(&fleet).batches.send(shard::Data::Gap(fleet)).await.ok();
     }
 
-    /// Makes the viewer a member of the fleet. When this returns, every batch dispatched from now on
-    /// reaches it.
-    /// `None`: the fleet's state can not be had now, and the viewer is no member.
-    pub async fn join(&self, fleet: &FleetId, viewer: Arc<Viewer>, mode: Mode) -> Option<Joined> {
-        let (reply, joined) = oneshot::channel();
-        let control = Control::Join { fleet: fleet.clone(), viewer, mode, reply };
+    /// Tells the fleet's shard something; waits while it is behind.
+    async fn control(&self, fleet: &FleetId, control: Control) {
+        // A closed channel means shutdown.
         self.shard(fleet).controls.send(control).await.ok();
-        joined.await.ok()
     }
 
-    /// Lets a member that wanted a snapshot have it: its acknowledgement is on its way.
-    pub async fn open(&self, fleet: &FleetId, viewer: ViewerId) {
-        self.shard(fleet).controls.send(Control::Open { fleet: fleet.clone(), viewer }).await.ok();
-    }
-
-    /// Ends a membership; the viewer may be gone already.
-    pub(crate) fn leave(&self, fleet: &FleetId, viewer: ViewerId) {
-        let controls = self.shard(fleet).controls.clone();
-        let control = Control::Leave { fleet: fleet.clone(), viewer };
+    /// The same where nobody can wait.
+    fn control_soon(&self, fleet: &FleetId, control: Control) {
+        let controls = &self.shard(fleet).controls;
         if let Err(mpsc::error::TrySendError::Full(control)) = controls.try_send(control) {
-            // A storm of leaves: never lost, only later.
+            // A storm of leaves, of which there are as many as there were members: late, never lost.
+            let controls = controls.clone();
             tokio::spawn(async move { controls.send(control).await.ok() });
         }
     }

@@ -1,20 +1,26 @@
-//! The task that owns some fleets: applies batches, fans out, keeps joins and leaves short.
+//! The task that owns some fleets: takes joins, leaves and batches, and serves the fleets that have work
+//! to do in turns, a chunk at a time.
 //!
-//! Invariant: between two chunks of a fan-out, waiting joins and leaves are handled, so none of them
-//! waits for more than one chunk; a burst reaches exactly the members that were there before it.
+//! Invariants: no fleet, however many members it has, keeps another one or a join waiting for longer than
+//! a chunk; batches of one fleet are fanned out one after the other; what waits is bounded.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use futures_util::FutureExt;
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
+    sync::{Semaphore, mpsc},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DispatchOptions, Joined, Loader, Mode, Viewer, ViewerId,
+    DispatchOptions, Loader, ViewerId,
+    fan_out::Ages,
     fleet::{Fleet, Work},
+    member::Joining,
+    membership::Token,
+    serve::Pass,
 };
 use crate::{
     fleet::{Epoch, FleetBatch, FleetId},
@@ -22,8 +28,12 @@ use crate::{
     store::Snapshot,
 };
 
-/// How many members are served before others get their turn.
-const CHUNK: usize = 64;
+/// How many joins and leaves are handled before a fleet gets its turn.
+const CONTROLS_PER_TURN: usize = 64;
+/// Batches that may wait behind bursts that are being fanned out; beyond it, no more are taken.
+const LATER_MAX: usize = 256;
+/// How long the store may take to answer, waiting for its turn aside.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long to wait before a store that did not answer is asked again.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 /// How often waiting members are looked at.
@@ -38,39 +48,48 @@ pub(super) enum Data {
 
 #[derive(Debug)]
 pub(super) enum Control {
-    Join { fleet: FleetId, viewer: Arc<Viewer>, mode: Mode, reply: oneshot::Sender<Joined> },
-    Open { fleet: FleetId, viewer: ViewerId },
-    Leave { fleet: FleetId, viewer: ViewerId },
+    Join { fleet: FleetId, joining: Joining },
+    Open { fleet: FleetId, viewer: ViewerId, token: Token },
+    Leave { fleet: FleetId, viewer: ViewerId, token: Token },
     Reload { fleet: FleetId },
-    Loaded { fleet: FleetId, snapshot: Option<Snapshot>, missed: bool },
+    Loaded { fleet: FleetId, load: u64, snapshot: Option<Snapshot>, missed: bool },
+}
+
+/// What all shards share.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) options: Arc<DispatchOptions>,
+    pub(super) loader: Loader,
+    /// How many fleets may be read from the store at once, by all shards.
+    pub(super) loads: Arc<Semaphore>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 pub(super) struct Shard {
     fleets: HashMap<FleetId, Fleet>,
     /// Fleets with members that wait for a tick.
     restless: HashSet<FleetId>,
-    options: DispatchOptions,
-    loader: Loader,
-    metrics: Arc<Metrics>,
+    /// Fleets with work to do, in the order of their turns; each once.
+    turns: VecDeque<FleetId>,
+    /// Batches that wait in their fleets.
+    later: usize,
+    /// Questions to the store so far: an answer to an earlier life of a fleet is not taken for the present.
+    loads: u64,
+    common: Common,
     controls: mpsc::WeakSender<Control>,
     epoch: Epoch,
-    /// Conflating members of one interval fall due together, counted from here.
     started: Instant,
 }
 
 impl Shard {
-    pub(super) fn new(
-        options: DispatchOptions,
-        loader: Loader,
-        metrics: Arc<Metrics>,
-        controls: mpsc::WeakSender<Control>,
-    ) -> Self {
+    pub(super) fn new(common: Common, controls: mpsc::WeakSender<Control>) -> Self {
         Self {
             fleets: HashMap::new(),
             restless: HashSet::new(),
-            options,
-            loader,
-            metrics,
+            turns: VecDeque::new(),
+            later: 0,
+            loads: 0,
+            common,
             controls,
             epoch: Epoch::random(),
             started: Instant::now(),
@@ -80,147 +99,197 @@ impl Shard {
     pub(super) async fn run(
         mut self,
         mut data: mpsc::Receiver<Data>,
-        mut control: mpsc::Receiver<Control>,
+        mut controls: mpsc::Receiver<Control>,
         stop: CancellationToken,
     ) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let restless = !self.restless.is_empty();
+            let (busy, restless) = (!self.turns.is_empty(), !self.restless.is_empty());
+            // In no fixed order: a storm of joins must not keep updates waiting, nor the other way round.
             tokio::select! {
-                biased;
                 () = stop.cancelled() => return,
-                Some(command) = control.recv() => self.control(command),
-                Some(item) = data.recv() => self.data(item, &mut control).await,
+                Some(control) = controls.recv() => {
+                    self.control(control);
+                    for _ in 1..CONTROLS_PER_TURN {
+                        let Ok(control) = controls.try_recv() else { break };
+                        self.control(control);
+                    }
+                }
+                Some(item) = data.recv(), if self.later < LATER_MAX => self.data(item),
                 _ = ticks.tick(), if restless => self.tick(),
+                () = tokio::task::yield_now(), if busy => {}
             }
+            self.take_turn();
         }
     }
 
-    fn control(&mut self, command: Control) {
-        match command {
-            Control::Join { fleet, viewer, mode, reply } => {
-                let entry = self
-                    .fleets
-                    .entry(fleet.clone())
-                    .or_insert_with(|| Fleet::new(fleet.clone(), self.epoch, &self.options, self.started));
-                entry.join(viewer, mode, reply, Instant::now());
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Join { fleet, joining } => {
+                let entry = self.fleets.entry(fleet.clone()).or_insert_with(|| {
+                    let Common { options, metrics, .. } = &self.common;
+                    Fleet::new(fleet.clone(), self.epoch, options, metrics, self.started)
+                });
+                entry.join(joining, Instant::now());
                 if entry.wants_state() {
                     self.load(&fleet, false);
                 }
                 self.note(&fleet);
             }
-            Control::Open { fleet, viewer } => {
+            Control::Open { fleet, viewer, token } => {
                 if let Some(entry) = self.fleets.get_mut(&fleet) {
-                    entry.open(viewer);
+                    entry.open(viewer, token);
+                    self.begin_pass(&fleet);
                 }
-                self.tick_fleet(&fleet);
+            }
+            Control::Leave { fleet, viewer, token } => {
+                if let Some(entry) = self.fleets.get_mut(&fleet) {
+                    entry.leave(viewer, token);
+                }
                 self.note(&fleet);
             }
             Control::Reload { fleet } => self.load(&fleet, true),
-            Control::Leave { fleet, viewer } => {
-                if let Some(entry) = self.fleets.get_mut(&fleet) {
-                    entry.leave(viewer);
-                    if entry.is_empty() {
-                        self.fleets.remove(&fleet);
-                    }
-                }
-                self.note(&fleet);
-            }
-            Control::Loaded { fleet, snapshot, missed } => {
-                if let Some(entry) = self.fleets.get_mut(&fleet) {
-                    let mut work = Work::default();
-                    let again = std::mem::take(&mut entry.reload);
-                    match snapshot {
-                        Some(snapshot) => {
-                            entry.load(snapshot, missed, &mut work);
-                            if again {
-                                self.load(&fleet, true);
-                            }
-                        }
-                        None => {
-                            entry.load_failed();
-                            if missed || again {
-                                self.load_later(fleet.clone());
-                            }
-                        }
-                    }
-                    self.count(work);
-                }
-                self.tick_fleet(&fleet);
-                self.note(&fleet);
-            }
+            Control::Loaded { fleet, load, snapshot, missed } => self.loaded(&fleet, load, snapshot, missed),
         }
     }
 
-    async fn data(&mut self, item: Data, control: &mut mpsc::Receiver<Control>) {
-        let (batch, epoch) = match item {
-            Data::Gap(fleet) => return self.load(&fleet, true),
+    fn data(&mut self, item: Data) {
+        match item {
+            Data::Gap(fleet) => self.load(&fleet, true),
             Data::GapEverywhere => {
                 let fleets: Vec<FleetId> = self.fleets.keys().cloned().collect();
-                return fleets.iter().for_each(|fleet| self.load(fleet, true));
+                fleets.iter().for_each(|fleet| self.load(fleet, true));
             }
-            Data::Batch(batch, epoch) => (batch, epoch),
-        };
-        let Some(fleet) = self.fleets.get_mut(&batch.fleet) else { return };
-        let (burst, gap) = fleet.apply(&batch, epoch);
-        if gap {
-            self.load(&batch.fleet, true);
-        }
-        let Some(burst) = burst else { return };
-        let mut next = 0;
-        let mut work = Work::default();
-        while let Some(fleet) = self.fleets.get_mut(&batch.fleet) {
-            let slots = fleet.slots();
-            if next >= slots {
-                break;
-            }
-            let end = (next + CHUNK).min(slots);
-            fleet.fan_out(&burst, next..end, &mut work);
-            next = end;
-            if next < slots {
-                tokio::task::yield_now().await;
-                while let Ok(command) = control.try_recv() {
-                    self.control(command);
+            Data::Batch(batch, epoch) => {
+                let fleet = batch.fleet.clone();
+                self.later += 1;
+                if let Some(entry) = self.fleets.get_mut(&fleet) {
+                    entry.later.push_back((batch, epoch));
+                    self.next_burst(&fleet);
+                } else {
+                    self.later -= 1;
                 }
             }
         }
-        if work.lagging > 0 {
-            self.note(&batch.fleet);
-        }
-        self.observe_age(&batch, work);
-        self.count(work);
     }
 
-    fn observe_age(&self, batch: &FleetBatch, work: Work) {
-        if work.deliveries == 0 {
-            return;
+    /// Begins to fan out what waits, if nothing is under way.
+    fn next_burst(&mut self, fleet: &FleetId) {
+        let mut gap = false;
+        let Some(entry) = self.fleets.get_mut(fleet) else { return };
+        while entry.stream.is_none()
+            && let Some((batch, epoch)) = entry.later.pop_front()
+        {
+            self.later -= 1;
+            gap |= entry.begin_burst(&batch, epoch);
         }
-        let now_ms = crate::transport::epoch_ms();
-        let seconds = |since_ms: i64| Duration::from_millis(u64::try_from(now_ms - since_ms).unwrap_or(0));
-        self.metrics.delivery_age.observe(seconds(batch.received_ms).as_secs_f64());
-        if let Some(update) = batch.updates.iter().rev().find(|update| update.asset.is_some()) {
-            self.metrics.event_age.observe(seconds(update.ts_ms).as_secs_f64());
+        self.queue(fleet);
+        if gap {
+            self.load(fleet, true);
         }
+    }
+
+    /// Gives a fleet with work to do a place among the turns.
+    fn queue(&mut self, fleet: &FleetId) {
+        if let Some(entry) = self.fleets.get_mut(fleet)
+            && entry.is_busy()
+            && !std::mem::replace(&mut entry.queued, true)
+        {
+            self.turns.push_back(fleet.clone());
+        }
+    }
+
+    fn take_turn(&mut self) {
+        let Some(fleet) = self.turns.pop_front() else { return };
+        // It may be gone, and even be another one by now: that one has nothing to do, or does it now.
+        let Some(entry) = self.fleets.get_mut(&fleet) else { return };
+        entry.queued = false;
+        let mut work = Work::default();
+        let ages = entry.fan_out(&mut work);
+        entry.serve(&mut work);
+        self.count(work, ages);
+        self.next_burst(&fleet);
+        self.note(&fleet);
+    }
+
+    /// Keeps the lists of fleets after something changed in one of them.
+    fn note(&mut self, fleet: &FleetId) {
+        let Some(entry) = self.fleets.get(fleet) else { return };
+        if entry.is_empty() {
+            self.later -= entry.later.len();
+            self.fleets.remove(fleet);
+            self.restless.remove(fleet);
+        } else if entry.needs_ticks() {
+            self.restless.insert(fleet.clone());
+        } else {
+            self.restless.remove(fleet);
+        }
+    }
+
+    fn tick(&mut self) {
+        let restless: Vec<FleetId> = self.restless.iter().cloned().collect();
+        restless.iter().for_each(|fleet| self.begin_pass(fleet));
+    }
+
+    fn begin_pass(&mut self, fleet: &FleetId) {
+        if let Some(entry) = self.fleets.get_mut(fleet) {
+            entry.pass.get_or_insert_with(|| Pass::new(Instant::now()));
+        }
+        self.queue(fleet);
+        self.note(fleet);
     }
 
     /// Asks the store for a fleet's state, once at a time.
     fn load(&mut self, fleet: &FleetId, missed: bool) {
-        if self.options.relay_only {
-            return;
-        }
-        let Some(entry) = self.fleets.get_mut(fleet) else { return };
-        if std::mem::replace(&mut entry.loading, true) {
+        let Common { options, loader, loads, .. } = self.common.clone();
+        let Some(entry) = self.fleets.get_mut(fleet).filter(|_| !options.relay_only) else { return };
+        if entry.loading.is_some() {
             entry.reload |= missed;
             return;
         }
-        let (loader, controls, fleet) = (self.loader.clone(), self.controls.clone(), fleet.clone());
+        self.loads += 1;
+        let load = self.loads;
+        entry.asked(load);
+        let (controls, fleet) = (self.controls.clone(), fleet.clone());
         tokio::spawn(async move {
-            let snapshot = loader(fleet.clone()).await;
+            let asking = async {
+                let _one_of_few = loads.acquire().await;
+                timeout(LOAD_TIMEOUT, loader(fleet.clone())).await.ok().flatten()
+            };
+            // Whatever becomes of it there is an answer, or the fleet would never be loaded again.
+            let snapshot = AssertUnwindSafe(asking).catch_unwind().await.ok().flatten();
             if let Some(controls) = controls.upgrade() {
-                controls.send(Control::Loaded { fleet, snapshot, missed }).await.ok();
+                controls.send(Control::Loaded { fleet, load, snapshot, missed }).await.ok();
             }
         });
+    }
+
+    fn loaded(&mut self, fleet: &FleetId, load: u64, snapshot: Option<Snapshot>, missed: bool) {
+        let Some(entry) = self.fleets.get_mut(fleet).filter(|entry| entry.loading == Some(load)) else {
+            return;
+        };
+        let again = std::mem::take(&mut entry.reload);
+        match snapshot.filter(|snapshot| !entry.is_over(snapshot.epoch)) {
+            Some(snapshot) if entry.doubts(&snapshot) => {
+                entry.loading = None;
+                self.load(fleet, missed || again);
+            }
+            Some(snapshot) => {
+                entry.load(snapshot, missed);
+                if again {
+                    self.load(fleet, true);
+                }
+                self.begin_pass(fleet);
+            }
+            None => {
+                entry.load_failed();
+                if missed || again {
+                    self.load_later(fleet.clone());
+                }
+                self.note(fleet);
+            }
+        }
     }
 
     /// What was missed is not forgotten because the store did not answer.
@@ -234,34 +303,18 @@ impl Shard {
         });
     }
 
-    fn note(&mut self, fleet: &FleetId) {
-        if self.fleets.get(fleet).is_some_and(Fleet::needs_ticks) {
-            self.restless.insert(fleet.clone());
-        } else {
-            self.restless.remove(fleet);
+    fn count(&self, work: Work, ages: Option<Ages>) {
+        let metrics = &self.common.metrics;
+        metrics.deliveries.inc_by(work.deliveries);
+        metrics.conflated.inc_by(work.conflated);
+        metrics.lagging.inc_by(work.lagging);
+        metrics.resyncs.inc_by(work.resyncs);
+        let Some(ages) = ages else { return };
+        let now_ms = crate::transport::epoch_ms();
+        let seconds = |since_ms: i64| Duration::from_millis(u64::try_from(now_ms - since_ms).unwrap_or(0));
+        metrics.delivery_age.observe(seconds(ages.received_ms).as_secs_f64());
+        if let Some(event_ms) = ages.event_ms {
+            metrics.event_age.observe(seconds(event_ms).as_secs_f64());
         }
-    }
-
-    fn tick(&mut self) {
-        let restless: Vec<FleetId> = self.restless.iter().cloned().collect();
-        for fleet in restless {
-            self.tick_fleet(&fleet);
-            self.note(&fleet);
-        }
-    }
-
-    fn tick_fleet(&mut self, fleet: &FleetId) {
-        if let Some(entry) = self.fleets.get_mut(fleet) {
-            let mut work = Work::default();
-            entry.tick(Instant::now(), &mut work);
-            self.count(work);
-        }
-    }
-
-    fn count(&self, work: Work) {
-        self.metrics.deliveries.inc_by(work.deliveries);
-        self.metrics.conflated.inc_by(work.conflated);
-        self.metrics.lagging.inc_by(work.lagging);
-        self.metrics.resyncs.inc_by(work.resyncs);
     }
 }

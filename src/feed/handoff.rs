@@ -4,6 +4,7 @@
 //! and kick this replica out; so what does not fit is dropped, and the fleet's [`FeedEvent::Gap`] stands
 //! in its place: one hole per fleet and hand-over, everything before it and after it in order.
 
+use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::{FeedEvent, GapReason};
@@ -20,6 +21,8 @@ pub(super) struct Handoff {
     /// Fleets whose newest event is a gap.
     gapped: HashSet<FleetId>,
     overflown: HashSet<FleetId>,
+    /// A message of other channels was dropped since the last hand-over.
+    others_missed: bool,
     bytes: usize,
     bytes_max: usize,
 }
@@ -31,6 +34,7 @@ impl Handoff {
             open: HashMap::new(),
             gapped: HashSet::new(),
             overflown: HashSet::new(),
+            others_missed: false,
             bytes: 0,
             bytes_max,
         }
@@ -45,6 +49,7 @@ impl Handoff {
         self.open.clear();
         self.gapped.clear();
         self.overflown.clear();
+        self.others_missed = false;
         self.bytes = 0;
         std::mem::take(&mut self.events)
     }
@@ -73,6 +78,27 @@ impl Handoff {
         self.open.insert(batch.fleet.clone(), self.events.len());
         self.events.push(FeedEvent::Batch { batch, epoch });
         0
+    }
+
+    /// Adds a message of a channel that is no fleet's; whether it fitted.
+    pub(super) fn push_other(&mut self, payload: Bytes) -> bool {
+        if self.others_missed {
+            return false;
+        }
+        if self.bytes + payload.len() > self.bytes_max {
+            self.other_missed();
+            return false;
+        }
+        self.bytes += payload.len();
+        self.events.push(FeedEvent::Other(payload));
+        true
+    }
+
+    /// Messages of other channels are missing from here on, until the next hand-over.
+    pub(super) fn other_missed(&mut self) {
+        if !std::mem::replace(&mut self.others_missed, true) {
+            self.events.push(FeedEvent::OtherMissed);
+        }
     }
 
     /// Some of the fleet's updates are missing from here on. Says whether that is news: gaps that follow
@@ -111,8 +137,6 @@ fn continues(open: &FleetBatch, next: &FleetBatch) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn batch(fleet: &str, first_seq: Option<u64>, texts: &[&'static str]) -> FleetBatch {
@@ -133,6 +157,8 @@ mod tests {
                 format!("{} {}", batch.fleet, texts.collect::<Vec<_>>().join(","))
             }
             FeedEvent::Gap { fleet, reason } => format!("{fleet} gap {reason:?}"),
+            FeedEvent::Other(text) => format!("other {}", String::from_utf8_lossy(&text)),
+            FeedEvent::OtherMissed => "other missed".to_owned(),
             FeedEvent::Lost => "lost".to_owned(),
             FeedEvent::Restored => "restored".to_owned(),
         };
@@ -188,5 +214,16 @@ mod tests {
         handoff.link(FeedEvent::Lost);
         handoff.link(FeedEvent::Lost);
         assert!(told(&mut handoff).starts_with(&["lost".to_owned()]));
+    }
+
+    #[test]
+    fn messages_of_other_channels_are_bounded_too_and_a_hole_is_told_once() {
+        let mut handoff = Handoff::new(10);
+        assert!(handoff.push_other(Bytes::from_static(b"12345678")));
+        assert!(!handoff.push_other(Bytes::from_static(b"123")));
+        assert!(!handoff.push_other(Bytes::from_static(b"1")), "nothing behind a hole");
+        let events = handoff.take();
+        assert!(matches!(&events[..], [FeedEvent::Other(_), FeedEvent::OtherMissed]), "{events:?}");
+        assert!(handoff.push_other(Bytes::from_static(b"1")), "it flows again");
     }
 }

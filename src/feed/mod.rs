@@ -37,8 +37,11 @@ mod sequence;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 pub use self::redis::{Channels, RedisFeed, Settings};
-use self::subscriptions::{Hold, Subscriptions, Unconfirmed};
+use self::subscriptions::Subscriptions;
+pub use self::subscriptions::{Hold, Unconfirmed};
 use crate::{
     fleet::{Epoch, FleetBatch, FleetId},
     values::duration,
@@ -81,6 +84,11 @@ pub enum FeedEvent {
         /// How they got lost.
         reason: GapReason,
     },
+    /// A message of a channel that is no fleet's; see [`Feed::hold`].
+    Other(Bytes),
+    /// Messages of channels that are no fleets' were dropped: the consumer was behind, or a subscription
+    /// was confirmed only after somebody had gone on without it.
+    OtherMissed,
     /// The connection is gone: updates of every fleet are missed from now on.
     Lost,
     /// The connection is back and every watched fleet subscribed: nothing is missed from here on.
@@ -135,6 +143,16 @@ impl Feed {
             Self::Redis(redis) => Some(redis.subscriptions.hold(redis.channels.name(fleet))),
         };
         Watch { fleet: fleet.clone(), hold }
+    }
+
+    /// Holds a channel that is no fleet's on the same connection; its messages come as
+    /// [`FeedEvent::Other`]. `None`: there is no Redis.
+    #[must_use]
+    pub fn hold(&self, channel: String) -> Option<Hold> {
+        match self {
+            Self::Memory => None,
+            Self::Redis(redis) => Some(redis.subscriptions.hold(channel)),
+        }
     }
 
     /// Whether updates arrive: what readiness asks.

@@ -150,11 +150,18 @@ impl Inbound {
     fn messages(&mut self, messages: &[redis::Msg]) {
         let received_ms = now_ms();
         // A burst holds few channels and many messages: each name is looked up once.
-        let mut fleets: HashMap<&str, Option<FleetId>> = HashMap::new();
+        let mut owners: HashMap<&str, Owner> = HashMap::new();
         for message in messages {
             let channel = message.get_channel_name();
-            let fleet = fleets.entry(channel).or_insert_with(|| self.watches.watched(channel));
-            let Some(fleet) = fleet else { continue };
+            let fleet = match owners.entry(channel).or_insert_with(|| self.watches.owner(channel)) {
+                Owner::Fleet(fleet) => fleet,
+                Owner::Other => {
+                    let payload = Bytes::copy_from_slice(message.get_payload_bytes());
+                    self.metrics.feed_dropped.inc_by(u64::from(!self.handoff.push_other(payload)));
+                    continue;
+                }
+                Owner::Nobody => continue,
+            };
             match self.watches.channels.decode(fleet, message.get_payload_bytes(), received_ms) {
                 Ok((batch, epoch)) => self.admit(batch, epoch),
                 Err(error) => {
@@ -193,7 +200,12 @@ impl Inbound {
 
     fn changed(&mut self, changes: &[Change<Channel>]) {
         for change in changes {
-            let Some(name) = self.watches.channels.fleet(&change.channel) else { continue };
+            let Some(name) = self.watches.channels.fleet(&change.channel) else {
+                if change.late {
+                    self.handoff.other_missed();
+                }
+                continue;
+            };
             self.sequences.forget(name);
             if change.late
                 && let Ok(fleet) = FleetId::parse(name)
@@ -204,14 +216,24 @@ impl Inbound {
     }
 }
 
+/// Whose channel it is.
+enum Owner {
+    Fleet(FleetId),
+    Other,
+    /// Nobody wants it; it still arrives for a moment after UNSUBSCRIBE.
+    Nobody,
+}
+
 impl RedisWatches {
-    /// The fleet of a channel that is wanted. Others still arrive for a moment after UNSUBSCRIBE.
-    fn watched(&self, channel: &str) -> Option<FleetId> {
-        let name = self.channels.fleet(channel)?;
+    fn owner(&self, channel: &str) -> Owner {
         if !self.subscriptions.knows(channel) {
-            return None;
+            return Owner::Nobody;
         }
-        FleetId::parse(name).ok()
+        match self.channels.fleet(channel).map(FleetId::parse) {
+            None => Owner::Other,
+            Some(Ok(fleet)) => Owner::Fleet(fleet),
+            Some(Err(_)) => Owner::Nobody,
+        }
     }
 }
 

@@ -211,6 +211,12 @@ impl FleetState {
         }
     }
 
+    /// Takes over what a store knows of one asset, whatever is known here: the caller has what came after.
+    pub fn replace(&mut self, state: Arc<AssetState>) {
+        self.seq = self.seq.max(state.seq);
+        self.insert(state);
+    }
+
     /// Advances the counter without a change, for numbers that the store used and this replica need not see.
     pub fn advance_to(&mut self, seq: u64) {
         self.seq = self.seq.max(seq);

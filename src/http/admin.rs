@@ -30,6 +30,8 @@ pub struct Admin {
     pub memory: MemoryClasses,
     /// Open connections.
     pub connections: ConnectionList,
+    /// Brings the gauges up to date that are counted only when somebody asks.
+    pub count: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for Admin {
@@ -70,6 +72,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 
 fn exposition(admin: &Admin, registry: &Registry) -> Response {
     admin.metrics.ready.set(i64::from(admin.readiness.report().ready));
+    (admin.count)();
     let mut text = String::new();
     match encode(&mut text, registry) {
         Ok(()) => {

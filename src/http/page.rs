@@ -18,7 +18,7 @@ pub struct PageOptions {
     /// Raster tiles for the map instead of the built-in one, such as `https://tiles.example.com/{z}/{x}/{y}.png`
     #[arg(long, env = "FLEETCAST_MAP_TILES", value_name = "URL", conflicts_with = "map_style")]
     pub map_tiles: Option<String>,
-    /// A MapLibre style for the map instead of the built-in one
+    /// A style of `MapLibre` for the map instead of the built-in one
     #[arg(long, env = "FLEETCAST_MAP_STYLE", value_name = "URL")]
     pub map_style: Option<String>,
     /// An asset that was not heard of for this long is shown as stale

@@ -147,12 +147,20 @@ metrics! {
     delivery_age: Seconds as "delivery_age_seconds",
     /// Age of an update at its delivery, from its own timestamp, in seconds.
     event_age: Seconds as "event_age_seconds",
+    /// Fleets with local members.
+    watched_fleets: Gauge as "watched_fleets",
+    /// Members of fleets here: viewers count once per fleet.
+    memberships: Gauge as "memberships",
     /// Regions that local viewers watch.
     regions: Gauge as "regions",
     /// Assets known for the sake of regions.
     region_assets: Gauge as "region_assets",
     /// Deltas told to regions.
     region_deltas: Counter as "region_deltas",
+    /// Viewers that are in no room. Must be 0 when nobody is connected.
+    sockets_in_no_room: Gauge as "sockets_in_no_room",
+    /// Rooms whose members are all gone. Must be 0.
+    rooms_in_no_socket: Gauge as "rooms_in_no_socket",
     /// Rooms with local viewers.
     rooms: Gauge as "rooms",
     /// Viewers connected to the main namespace.

@@ -75,6 +75,12 @@ impl CellId {
         self.ancestor(INTEREST_LEVEL)
     }
 
+    /// A number that no other cell has; those of one level are consecutive along the Z-order curve.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
     /// First and last finest cell within this one; all of them are one range.
     #[must_use]
     pub(super) fn leaves(self) -> (Self, Self) {

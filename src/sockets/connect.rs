@@ -1,6 +1,6 @@
 //! The handshake: from a request's query to a viewer of fleets, or to the refusal that Node would send.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
@@ -11,6 +11,9 @@ use crate::{
     fleet::{FleetId, InvalidId},
     transport::Session,
 };
+
+/// How long a busy shard may take to see a new member; it asks nobody.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a connection was refused; its text is the client's `connect_error` message.
 #[derive(Debug)]
@@ -88,8 +91,10 @@ async fn join(
         if watch.confirmed(left).await.is_err() {
             hub.metrics.unconfirmed_connects.inc();
         }
-        connected.keep(Membership::new(fleet.clone(), connected.viewer.id, hub.dispatcher.clone(), watch));
-        hub.dispatcher.join(fleet, connected.viewer.clone(), Mode::Legacy).await;
+        let viewer = connected.viewer.clone();
+        let membership = Membership::new(fleet.clone(), viewer, hub.dispatcher.clone(), watch);
+        membership.join(Mode::Legacy, JOIN_TIMEOUT).await;
+        connected.keep(membership);
     }
     let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
     if hub.audience.confirmed(connected.viewer.id, rest).await.is_err() {

@@ -9,6 +9,7 @@ mod handshake;
 mod history;
 mod local;
 mod region;
+mod requests;
 mod subscribe;
 
 use std::{
@@ -36,6 +37,7 @@ use crate::{
 
 pub use local::LocalViewers;
 use region::OwnRegions;
+use requests::{Request, Requests};
 
 pub(crate) type Socket = SocketRef<ClusterAdapter>;
 
@@ -75,6 +77,7 @@ pub struct Hub {
 pub(crate) struct Connected {
     viewer: Arc<Viewer>,
     memberships: Mutex<Vec<Membership>>,
+    requests: Requests,
     regions: Mutex<OwnRegions>,
     hub: Arc<Hub>,
 }
@@ -83,7 +86,8 @@ impl Connected {
     fn new(hub: Arc<Hub>, session: Arc<Session>, identity: Identity) -> Self {
         let viewer = Viewer::new(session);
         hub.audience.enter(viewer.clone(), identity);
-        Self { viewer, memberships: Mutex::default(), regions: Mutex::default(), hub }
+        let (memberships, regions) = (Mutex::default(), Mutex::default());
+        Self { viewer, memberships, regions, requests: Requests::default(), hub }
     }
 
     fn memberships(&self) -> std::sync::MutexGuard<'_, Vec<Membership>> {
@@ -116,12 +120,17 @@ impl Connected {
         memberships.push(membership);
     }
 
-    fn forget(&self, fleet: &FleetId) -> bool {
-        let mut memberships = self.memberships();
-        let before = memberships.len();
-        memberships.retain(|known| known.fleet != *fleet);
+    fn forget(&self, fleet: &FleetId) {
+        self.memberships().retain(|known| known.fleet != *fleet);
         self.hub.audience.leave(self.viewer.id, &self.room(fleet));
-        memberships.len() < before
+    }
+
+    /// Lets the snapshot of a fleet go out.
+    async fn open(&self, fleet: &FleetId) {
+        let opening = self.memberships().iter().find(|known| known.fleet == *fleet).map(Membership::open);
+        if let Some(opening) = opening {
+            opening.await;
+        }
     }
 }
 
@@ -151,17 +160,33 @@ pub fn serve(io: &Io, hub: &Arc<Hub>) {
     io.ns("/", (async || {}).with(admit));
 }
 
-/// One handler for all events: a table of handlers per socket would cost more than the socket.
-async fn event(socket: Socket, Event(name): Event, data: TryData<Value>, ack: AckSender<ClusterAdapter>) {
-    let Some(connected) = socket.extensions.get::<Arc<Connected>>() else { return };
-    let request = data.0.unwrap_or(Value::Null);
+/// One handler for all events: a table of handlers per socket would cost more than the socket. It is called
+/// in the order of the packets; what it returns runs beside others.
+fn event(
+    socket: Socket,
+    Event(name): Event,
+    data: TryData<Value>,
+    ack: AckSender<ClusterAdapter>,
+) -> impl Future<Output = ()> + Send {
+    let connected = socket.extensions.get::<Arc<Connected>>();
+    let body = data.0.unwrap_or(Value::Null);
+    let turn = connected.and_then(|connected| requests::take(&connected, Request { name, body, ack }));
+    async move {
+        if let Some(turn) = turn {
+            turn.serve(socket).await;
+        }
+    }
+}
+
+async fn serve_request(socket: &Socket, connected: &Arc<Connected>, request: Request) {
+    let Request { name, body, ack } = request;
     match name.as_str() {
-        "fleet_subscribe" => subscribe::fleet(&socket, &connected, request, ack).await,
-        "fleet_unsubscribe" => subscribe::leave(&connected, &request, ack),
-        "region_subscribe" => region::watch(&socket, &connected, request, ack).await,
-        "region_unsubscribe" => region::unwatch(&connected, &request, ack).await,
-        "asset_history" => history::track(&connected, request, ack).await,
-        "fleets" => history::fleets(&connected, ack).await,
+        "fleet_subscribe" => subscribe::fleet(socket, connected, body, ack).await,
+        "fleet_unsubscribe" => subscribe::leave(connected, &body, ack),
+        "region_subscribe" => region::watch(socket, connected, body, ack).await,
+        "region_unsubscribe" => region::unwatch(connected, &body, ack).await,
+        "asset_history" => history::track(connected, body, ack).await,
+        "fleets" => history::fleets(connected, ack).await,
         _ => {} // As Node does with events that nobody handles.
     }
 }

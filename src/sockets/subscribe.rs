@@ -89,7 +89,7 @@ pub(super) async fn fleet(socket: &Socket, connected: &Arc<Connected>, request: 
         Err(refusal) => return answer(connected, ack, Err(refusal)),
     };
     behind_ack(socket, connected).await;
-    connected.hub.dispatcher.open(&fleet, connected.viewer.id).await;
+    connected.open(&fleet).await;
 }
 
 /// Returns when the acknowledgement that was sent before is queued for the client.
@@ -114,22 +114,18 @@ async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(Fleet
     if watch.confirmed(hub.options.confirm_timeout).await.is_err() {
         return Err(unavailable("updates can not be subscribed to at the moment"));
     }
-    let viewer = connected.viewer.clone();
-    connected.keep(Membership::new(fleet.clone(), viewer.id, hub.dispatcher.clone(), watch));
-    hub.audience.join(viewer.id, &connected.room(&fleet));
+    // Only a membership that works takes the place of an earlier one.
+    let membership = Membership::new(fleet.clone(), connected.viewer.clone(), hub.dispatcher.clone(), watch);
+    let Some(joined) = membership.join(mode, LOAD_TIMEOUT).await else {
+        return Err(unavailable("the fleet's state can not be read at the moment"));
+    };
+    connected.keep(membership);
+    hub.audience.join(connected.viewer.id, &connected.room(&fleet));
     // Peers' events are another matter than updates: without them the subscription is still of use.
-    hub.audience.confirmed(viewer.id, hub.options.confirm_timeout).await.ok();
-    let joining = hub.dispatcher.join(&fleet, viewer, mode);
-    match tokio::time::timeout(LOAD_TIMEOUT, joining).await {
-        Ok(Some(joined)) => {
-            let body = json!({"ok": true, "fleet": fleet.as_str(), "cursor": joined.cursor, "resumed": joined.resumed});
-            Ok((fleet, body))
-        }
-        Ok(None) | Err(_) => {
-            connected.forget(&fleet);
-            Err(unavailable("the fleet's state can not be read at the moment"))
-        }
-    }
+    hub.audience.confirmed(connected.viewer.id, hub.options.confirm_timeout).await.ok();
+    let body =
+        json!({"ok": true, "fleet": fleet.as_str(), "cursor": joined.cursor, "resumed": joined.resumed});
+    Ok((fleet, body))
 }
 
 pub(super) fn leave(connected: &Arc<Connected>, request: &Value, ack: Ack) {

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use connect::{InvalidRedisUrl, Link, Redis};
 pub use memory::MemoryStore;
-pub use redis::{RedisStore, RedisWriter, legacy_channel, updates_channel};
+pub use redis::{RedisStore, RedisWriter, cell_channel, legacy_channel, read_cell_message, updates_channel};
 pub use track::{TrackPoint, TrackRule};
 pub use writer::{MemoryWriter, Step, Writer};
 

@@ -21,6 +21,9 @@ mod shared_frame;
 mod upgrade;
 mod wire;
 
+#[cfg(test)]
+mod test_client;
+
 use std::{fmt, time::Duration};
 
 pub use bridge::Bridge;
@@ -33,6 +36,8 @@ pub use shared_frame::{event_frame, packet_frames, put_event_frame};
 use crate::values::Network;
 
 pub(crate) use sessions::{Shared, epoch_ms};
+#[cfg(test)]
+pub(crate) use test_client::TestClient;
 
 /// Engine.IO protocol versions: 3 is spoken by `socket.io-client` 2, 4 by 3 and later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

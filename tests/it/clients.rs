@@ -120,3 +120,19 @@ async fn a_burst_arrives_complete_and_in_order_at_every_viewer() {
         assert_eq!(fact["in_order"], true, "{fact}");
     }
 }
+
+/// The steps of the migration in README.md, as written there.
+#[tokio::test]
+async fn a_node_gateway_and_fleetcast_side_by_side_show_the_same() {
+    let redis = RedisServer::start().await;
+    let readme = [("FLEETCAST_SOURCE", "redis"), ("FLEETCAST_AUTH", "none")];
+    let gateway = readme
+        .into_iter()
+        .fold(Gateway::builder().redis(&redis), |gateway, (name, value)| gateway.env(name, value));
+    let gateway = gateway.start().await;
+    gateway.wait_ready().await;
+    let run = node::script("side-by-side.mjs").arg(gateway.url()).arg(redis.url()).arg(500).run_ok().await;
+    let expected =
+        ["2.5", "3.1", "4.8"].map(|version| json!({"version": version, "updates": 500, "same": true}));
+    assert_eq!(run.facts(), expected);
+}

@@ -30,6 +30,8 @@ mod kafka;
 mod proxy;
 /// Regions of the map, tracks, lists of fleets.
 mod regions;
+/// Requests of one viewer that come all at once.
+mod requests;
 /// Slow viewers, dead viewers, drained viewers.
 mod slow;
 /// The Redis store: what it writes, publishes and survives.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rdkafka::producer::FutureRecord;
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, Kafka, PATIENCE, Viewer};
+use crate::support::{Gateway, GatewayBuilder, Kafka, PATIENCE, RedisServer, Viewer};
 
 /// A gateway whose telemetry a test writes itself.
 struct World {
@@ -17,9 +17,13 @@ struct World {
 
 impl World {
     async fn new(name: &str, more: &[(&str, &str)]) -> Self {
+        Self::over(Gateway::builder(), name, more).await
+    }
+
+    async fn over(builder: GatewayBuilder, name: &str, more: &[(&str, &str)]) -> Self {
         let kafka = Kafka::shared().await;
         let topic = kafka.topic(name, 1).await;
-        let gateway = Gateway::builder()
+        let gateway = builder
             .env("FLEETCAST_SOURCE", "kafka")
             .env("FLEETCAST_KAFKA_BROKERS", kafka.brokers())
             .env("FLEETCAST_KAFKA_TOPICS", &topic)
@@ -120,7 +124,51 @@ fn id(asset: &Value) -> String {
 
 #[tokio::test]
 async fn a_region_has_what_is_in_it_and_moves_with_the_map() {
-    let mut world = World::new("regions", &[]).await;
+    a_tour(World::new("regions", &[]).await).await;
+}
+
+#[tokio::test]
+async fn a_region_has_what_replicas_published_and_listens_to_its_own_cells_only() {
+    let redis = RedisServer::start().await;
+    let world = World::over(Gateway::builder().redis(&redis), "regions-redis", &[]).await;
+    let channels = async || redis.command::<Vec<String>>(&["PUBSUB", "CHANNELS", "fleetcast:cell:*"]).await;
+    let mut viewer = Viewer::connect(world.gateway.addr(), "").await;
+    viewer.request("region_subscribe", json!({"region": "city", "bbox": [13, 52, 14, 53]})).await;
+    assert_eq!(channels().await, ["fleetcast:cell:6/34/50"]);
+    viewer.tear_down();
+    a_tour(world).await;
+    crate::support::eventually("no channel is left", async || channels().await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_ingests_nothing_sees_its_regions_through_outages_of_redis() {
+    let mut redis = RedisServer::start().await;
+    let mut world = World::over(Gateway::builder().redis(&redis), "regions-outage", &[]).await;
+    let other = World::over(Gateway::builder().redis(&redis), "regions-idle", &[]).await;
+    world.place("f", "a", 13.4, 52.5).await;
+    world.place("f", "b", 13.5, 52.5).await;
+    world.applied(2.0).await;
+    let mut viewer = Viewer::connect(other.gateway.addr(), "").await;
+    let city = json!({"region": "city", "bbox": [13, 52, 14, 53], "interval_ms": 50});
+    viewer.request("region_subscribe", city).await;
+    let mut map = Map::default();
+    assert_eq!(map.snapshot(&mut viewer).await.names(), ["a", "b"]);
+    world.place("f", "b", 100.0, 0.0).await;
+    map.until(&mut viewer, &["a"]).await;
+
+    redis.restart().await;
+    // What happened meanwhile is there, what left is gone, and the viewer is told why it gets it anew.
+    world.place("f", "a", 100.0, 0.0).await;
+    world.place("g", "c", 13.4, 52.6).await;
+    let resync = viewer.event("resync").await;
+    assert_eq!(resync, json!({"region": "city", "reason": "gap"}));
+    map.snapshot(&mut viewer).await;
+    while map.names() != ["c"] {
+        map.next(&mut viewer).await;
+    }
+}
+
+async fn a_tour(mut world: World) {
     world.place("f", "berlin", 13.4, 52.5).await;
     world.place("g", "hamburg", 10.0, 53.55).await;
     world.place("f", "tokyo", 139.7, 35.7).await;
@@ -204,8 +252,10 @@ async fn a_large_region_comes_in_parts_and_a_viewer_that_paused_gets_the_newest(
 async fn what_can_not_be_a_region_is_refused_by_name() {
     let world = World::new("no-regions", &[("FLEETCAST_MAX_SUBSCRIPTIONS", "2")]).await;
     let mut viewer = Viewer::connect(world.gateway.addr(), "").await;
-    let ring: Vec<[f64; 2]> =
-        (0..1001).map(|n| f64::from(n) / 1001.0 * 6.283).map(|a| [a.cos(), a.sin()]).collect();
+    let ring: Vec<[f64; 2]> = (0..1001)
+        .map(|n| f64::from(n) / 1001.0 * std::f64::consts::TAU)
+        .map(|a| [a.cos(), a.sin()])
+        .collect();
     for (request, code, why) in [
         (json!({"bbox": [0, 0, 1, 1]}), "bad_request", "region is missing"),
         (json!({"region": ""}), "bad_request", "region is empty"),

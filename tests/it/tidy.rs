@@ -21,7 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("region", &["fleet"]),
     ("observe", &["values"]),
     ("source", &["backoff", "fleet", "observe", "values"]),
-    ("store", &["backoff", "fleet", "observe", "values"]),
+    // `region` only for the numbers of its cells.
+    ("store", &["backoff", "fleet", "observe", "region", "values"]),
     // `store` only for the one place that reads Redis addresses.
     ("feed", &["backoff", "fleet", "observe", "store", "values"]),
     ("pipeline", &["backoff", "dispatch", "fleet", "observe", "source", "store", "values"]),

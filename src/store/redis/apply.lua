@@ -4,7 +4,8 @@
 -- Redis is still the one that the caller merged into; if one is not, nothing happens and the caller
 -- gets the states that are there. Everything that could fail is done before the first write.
 --
--- KEYS  1 counter · 2 epoch · 3 states (hash) · 4 changes (sorted set) · 5 positions (geo set) · 6… tracks
+-- KEYS  1 counter · 2 epoch · 3 states (hash) · 4 changes (sorted set) · 5 positions (geo set)
+--       6 cells (sorted set) · 7… tracks
 -- ARGV  1 a fresh epoch, in case one is needed
 --       2 the epoch that the caller knows, or empty
 --       3 the counter as the caller knows it: it can not be lower
@@ -12,10 +13,13 @@
 --       5 channel · 6 message body, or empty
 --       7 legacy channel, or empty
 --       8 how many states · 9 how many positions · 10 how many track points · 11 points kept per track
+--       12 how many assets are in another cell now · 13 how many cells get a message · 14 what it begins with
 --       then per state:    asset, start of the expected text (empty: none expected), number within the
 --                          batch from 0, text before the number, text after it
 --            per position: lon, lat, asset
---            per point:    the point, for the key at the same place from KEYS 6 on
+--            per point:    the point, for the key at the same place from KEYS 7 on
+--            per asset in another cell: cell, asset
+--            per cell:     channel, places of the states that concern it, from 1
 --            per legacy message: the message
 -- Returns {1, epoch, first number} | {0, epoch, counter, place of a state from 1, its text or nil, …}
 --       | {2, epoch or nil, counter}: the counter is not the one that the caller knows
@@ -32,7 +36,8 @@ end
 
 local states, positions, points = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local points_kept = tonumber(ARGV[11])
-local at = 12
+local relocated, cells = tonumber(ARGV[12]), tonumber(ARGV[13])
+local at = 15
 
 local assets = {}
 for i = 1, states do
@@ -85,10 +90,24 @@ if positions > 0 then
 end
 for i = 1, points do
   -- Cut only now and then: most appends are then one command.
-  if redis.call('RPUSH', KEYS[5 + i], ARGV[at]) >= points_kept * 2 then
-    redis.call('LTRIM', KEYS[5 + i], -points_kept, -1)
+  if redis.call('RPUSH', KEYS[6 + i], ARGV[at]) >= points_kept * 2 then
+    redis.call('LTRIM', KEYS[6 + i], -points_kept, -1)
   end
   at = at + 1
+end
+if relocated > 0 then
+  redis.call('ZADD', KEYS[6], unpack(ARGV, at, at + relocated * 2 - 1))
+  at = at + relocated * 2
+end
+for i = 1, cells do
+  local parts = {ARGV[14]}
+  for place in string.gmatch(ARGV[at + 1], '%d+') do
+    local asset, text = texts[2 * place - 1], texts[2 * place]
+    parts[#parts + 1] = #asset .. ':' .. asset .. #text .. ':'
+    parts[#parts + 1] = text
+  end
+  redis.call('PUBLISH', ARGV[at], table.concat(parts))
+  at = at + 2
 end
 if ARGV[6] ~= '' then
   redis.call('PUBLISH', ARGV[5], 'F1 ' .. epoch .. ' ' .. string.format('%d', first) .. ' ' .. ARGV[6])

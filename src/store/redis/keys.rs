@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::fleet::FleetId;
+use super::cells;
+use crate::{fleet::FleetId, region::CellId};
 
 /// Where fleets live in Redis.
 #[derive(Debug, Clone)]
@@ -16,13 +17,21 @@ impl Keyspace {
         Self { prefix: prefix.into() }
     }
 
+    pub(super) fn cell_channel(&self, cell: CellId) -> String {
+        cell_channel(&self.prefix, cell)
+    }
+
     /// Set: all fleets that have state. In a slot of its own.
     pub(super) fn fleets(&self) -> String {
         format!("{}:fleets", self.prefix)
     }
 
     pub(super) fn of(&self, fleet: &FleetId) -> FleetKeys {
-        FleetKeys { base: format!("{}:{{{}}}:", self.prefix, tag(fleet.as_str())) }
+        FleetKeys {
+            base: format!("{}:{{{}}}:", self.prefix, tag(fleet.as_str())),
+            keyspace: self.clone(),
+            cell_head: cells::head(fleet),
+        }
     }
 }
 
@@ -38,6 +47,12 @@ pub fn legacy_channel(fleet: &FleetId) -> String {
     format!("updates:{fleet}")
 }
 
+/// The channel of a cell, for assets of all fleets that are in it, come into it or leave it.
+#[must_use]
+pub fn cell_channel(prefix: &str, cell: CellId) -> String {
+    format!("{prefix}:cell:{cell}")
+}
+
 /// An id that starts with `}` would make an empty hash tag, and its keys would be spread.
 fn tag(fleet: &str) -> String {
     match fleet.chars().next() {
@@ -50,6 +65,9 @@ fn tag(fleet: &str) -> String {
 #[derive(Debug, Clone)]
 pub(super) struct FleetKeys {
     base: String,
+    keyspace: Keyspace,
+    /// What the messages of cells begin with.
+    pub(super) cell_head: String,
 }
 
 impl FleetKeys {
@@ -82,9 +100,18 @@ impl FleetKeys {
         self.key("positions")
     }
 
+    /// Sorted set: asset by the number of the cell that it is in.
+    pub(super) fn cells(&self) -> String {
+        self.key("cells")
+    }
+
     /// List: the recent track of an asset, newest last.
     pub(super) fn track(&self, asset: &str) -> String {
         [&self.base, "track:", asset].concat()
+    }
+
+    pub(super) fn cell_channel(&self, cell: CellId) -> String {
+        self.keyspace.cell_channel(cell)
     }
 
     pub(super) fn channel(&self) -> String {

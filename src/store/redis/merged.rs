@@ -6,11 +6,13 @@ use bytes::Bytes;
 use foldhash::HashMap;
 
 use super::{
+    cells::cell_of,
     lane::{Known, Settled},
     text::Stored,
 };
 use crate::{
     fleet::{AssetId, AssetState, Record, Unchanged, Update},
+    region::CellId,
     store::{TrackPoint, TrackRule},
 };
 
@@ -37,6 +39,8 @@ pub(super) struct Changed {
     /// Place of its last update in the batch.
     pub(super) number: u64,
     pub(super) moved: bool,
+    /// Where the asset was before the batch.
+    pub(super) base_cell: Option<CellId>,
 }
 
 #[derive(Debug, Default)]
@@ -101,7 +105,8 @@ impl Merged {
         } else {
             self.places.insert(asset.clone(), self.changed.len());
             let base = known.map_or(Stored::Absent, |known| known.stored.clone());
-            self.changed.push(Changed { state, base, number, moved });
+            let base_cell = known.and_then(|known| cell_of(known.state.position));
+            self.changed.push(Changed { state, base, number, moved, base_cell });
         }
     }
 
@@ -117,7 +122,9 @@ impl Merged {
             raw: state.data.clone(),
         });
         let moved = state.position.is_some();
-        self.changed.push(Changed { state, base: known.stored.clone(), number, moved });
+        // Redis may not know where it is: it is told, as if it came from nowhere.
+        let base = known.stored.clone();
+        self.changed.push(Changed { state, base, number, moved, base_cell: None });
     }
 
     /// Everything here is done with: books it.

@@ -3,6 +3,7 @@
 //! Invariant: state, counter and publication of a batch change together, in one script; so whoever has
 //! read the state with its counter misses nothing by following the channel from there.
 
+mod cells;
 mod keys;
 mod lane;
 mod merged;
@@ -16,7 +17,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use redis::{Cmd, FromRedisValue, RedisError, Value};
 use tokio::{sync::Mutex, time::timeout};
 
-pub use keys::{legacy_channel, updates_channel};
+pub use cells::read_cell_message;
+pub use keys::{cell_channel, legacy_channel, updates_channel};
 pub use writer::RedisWriter;
 
 use self::{
@@ -24,7 +26,10 @@ use self::{
     lane::{Lane, Rules},
 };
 use super::{Link, Redis, Snapshot, StoreError, TrackPoint, TrackRule};
-use crate::fleet::{AssetId, AssetState, Epoch, FleetId};
+use crate::{
+    fleet::{AssetId, AssetState, Epoch, FleetId},
+    region::CellId,
+};
 
 /// A reader waits this long for an answer, a new connection included.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -144,6 +149,31 @@ impl RedisStore {
         Ok(fleets.into_iter().filter(|(_, has)| *has).map(|(fleet, _)| fleet).collect())
     }
 
+    /// The newest states of all assets in cells of the level between replicas.
+    ///
+    /// # Errors
+    /// Redis does not answer.
+    pub async fn in_cells(
+        &self,
+        cells: &[CellId],
+    ) -> Result<Vec<(FleetId, Vec<Arc<AssetState>>)>, StoreError> {
+        let load = |fleet: FleetId| async move {
+            let call = cells::load(&self.keys(&fleet), cells);
+            let value = match self.read(Read::Command(&call)).await {
+                Err(StoreError::Redis(error)) if is_no_script(&error) => {
+                    self.read(Read::Command(&script::CELLS.with_text(&call))).await?
+                }
+                other => other?,
+            };
+            let (mut parts, mut states) = (value.into_iter(), Vec::new());
+            while let (Some(id), Some(text)) = (parts.next(), parts.next()) {
+                states.extend(read_state(id, text)?);
+            }
+            Ok((fleet, states))
+        };
+        self.for_each_fleet(load).await
+    }
+
     /// Asks something about every fleet, some at a time. Fleets may live in different slots, so a pipeline
     /// could not hold the questions.
     async fn for_each_fleet<T, F: Future<Output = Result<T, StoreError>>>(
@@ -155,7 +185,7 @@ impl RedisStore {
         let names = self.read(Read::Command(&command)).await?.into_iter();
         let fleets = names.filter_map(|name| String::from_redis_value(name).ok());
         let fleets = fleets.filter_map(|name| FleetId::parse(&name).ok());
-        stream::iter(fleets).map(|fleet| ask(fleet)).buffer_unordered(ASKED_MAX).try_collect().await
+        stream::iter(fleets).map(ask).buffer_unordered(ASKED_MAX).try_collect().await
     }
 
     fn lane(&self, fleet: &FleetId) -> Lane {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use redis::{Cmd, Value};
 
 use super::{
+    cells,
     keys::FleetKeys,
     lane::BadAnswer,
     merged::{Changed, Merged},
@@ -27,6 +28,7 @@ pub(super) struct Script {
 
 pub(super) static APPLY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
 pub(super) static CHANGED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("changed.lua")));
+pub(super) static CELLS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("cells.lua")));
 
 impl Script {
     fn new(text: &'static str) -> Self {
@@ -78,10 +80,17 @@ pub(super) fn apply(
 ) -> Cmd {
     let positions = merged.changed.iter().filter(|changed| changed.moved && changed.state.position.is_some());
     let body = ChannelMessage::encode_body(merged.received_ms(), merged.updates.iter());
-    let arguments = 24 + merged.changed.len() * 8 + merged.points.len() * 2 + merged.updates.len();
+    let relocated = merged.changed.iter().filter_map(|changed| {
+        let cell = cells::cell_of(changed.state.position)?;
+        (changed.base_cell != Some(cell)).then_some((cell, &changed.state.id))
+    });
+    let by_cell = cells::by_cell(&merged.changed);
+    let arguments =
+        32 + by_cell.len() * 2 + merged.changed.len() * 8 + merged.points.len() * 2 + merged.updates.len();
     let mut call = Cmd::with_capacity(arguments, body.len() * 3 + merged.changed.len() * 200);
-    call.arg("EVALSHA").arg(&APPLY.sha).arg(5 + merged.points.len());
+    call.arg("EVALSHA").arg(&APPLY.sha).arg(6 + merged.points.len());
     call.arg(keys.seq()).arg(keys.epoch()).arg(keys.state()).arg(keys.changes()).arg(keys.positions());
+    call.arg(keys.cells());
     for (asset, _) in &merged.points {
         call.arg(keys.track(asset.as_str()));
     }
@@ -91,7 +100,10 @@ pub(super) fn apply(
     call.arg(merged.changed.len())
         .arg(positions.clone().count())
         .arg(merged.points.len())
-        .arg(tracks.points_max);
+        .arg(tracks.points_max)
+        .arg(relocated.clone().count())
+        .arg(by_cell.len())
+        .arg(&keys.cell_head);
     let mut scratch = Vec::with_capacity(512);
     let mut arg = |call: &mut Cmd, write: &dyn Fn(&mut Vec<u8>)| {
         scratch.clear();
@@ -112,6 +124,13 @@ pub(super) fn apply(
     }
     for (_, point) in &merged.points {
         arg(&mut call, &|out| serde_json::to_writer(out, point).expect("numbers have a text"));
+    }
+    for (cell, asset) in relocated {
+        call.arg(cell.number()).arg(asset.as_str());
+    }
+    for (cell, places) in &by_cell {
+        let places: Vec<String> = places.iter().map(ToString::to_string).collect();
+        call.arg(keys.cell_channel(*cell)).arg(places.join(" "));
     }
     if legacy_channel.is_some() {
         for update in &merged.updates {
