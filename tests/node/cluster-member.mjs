@@ -6,7 +6,7 @@ import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
 import { Emitter } from "@socket.io/redis-emitter";
 import Redis from "ioredis";
 import notepack from "notepack.io";
-import { createClient } from "redis";
+import { createClient, createCluster } from "redis";
 import { Server } from "socket.io";
 import { clients, report } from "./clients.mjs";
 
@@ -15,6 +15,13 @@ const kind = process.env.REDIS_CLIENT ?? "node-redis";
 const options = JSON.parse(process.env.ADAPTER_OPTIONS ?? "{}");
 
 const connect = async () => {
+  if (kind === "ioredis-cluster") return new Redis.Cluster([url]);
+  if (kind === "node-redis-cluster") {
+    const cluster = createCluster({ rootNodes: [{ url }] });
+    cluster.on("error", () => {});
+    await cluster.connect();
+    return cluster;
+  }
   if (kind === "ioredis") return new Redis(url);
   const redis = createClient({ url });
   // Both libraries reconnect by themselves; without a listener the process would end.

@@ -10,3 +10,4 @@ mod notepack;
 mod replica;
 mod sockets;
 mod tools;
+mod topologies;

@@ -1,0 +1,111 @@
+//! Redis as a cluster of its own, and Redis with users: the same members, the same counts.
+
+use std::time::Duration;
+
+use fleetcast::cluster::wire::{Flags, Target};
+use serde_json::json;
+
+use super::{
+    node::NodeReplica,
+    replica::{Replica, event, room},
+};
+use crate::support::{RedisServer, eventually, free_port};
+
+/// Three primaries that share the slots.
+struct RedisCluster(Vec<RedisServer>);
+
+impl RedisCluster {
+    async fn start() -> Self {
+        let (mut nodes, mut bus_ports) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            // By itself the bus would take the port 10,000 above, which there may not be.
+            let bus_port = free_port().to_string();
+            let args = ["--cluster-enabled", "yes", "--cluster-port", &bus_port];
+            nodes.push(RedisServer::start_with(&args).await);
+            bus_ports.push(bus_port);
+        }
+        let slots = [["0", "5460"], ["5461", "10922"], ["10923", "16383"]];
+        for (index, node) in nodes.iter().enumerate() {
+            let [first, last] = slots[index];
+            node.command::<()>(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await;
+            let port = node.port().to_string();
+            nodes[0].command::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_ports[index]]).await;
+        }
+        for node in &nodes {
+            let agrees = async || {
+                let info: String = node.command(&["CLUSTER", "INFO"]).await;
+                ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:3"]
+                    .iter()
+                    .all(|fact| info.contains(fact))
+            };
+            eventually("the nodes know each other", agrees).await;
+        }
+        Self(nodes)
+    }
+
+    /// All nodes, beginning with the given one.
+    fn url(&self, first: usize) -> String {
+        let urls: Vec<String> = (0..3).map(|index| self.0[(first + index) % 3].url()).collect();
+        urls.join(",")
+    }
+}
+
+const R1: &str = "rust-socket-0000001A";
+const R2: &str = "rust-socket-0000002B";
+
+#[tokio::test]
+async fn members_on_different_nodes_of_redis_cluster_are_one_cluster() {
+    for library in ["node-redis-cluster", "ioredis-cluster"] {
+        let cluster = RedisCluster::start().await;
+        let (first, second) = (Replica::start(&cluster.url(0)).await, Replica::start(&cluster.url(1)).await);
+        let node = NodeReplica::builder(&cluster.0[2].url(), library).start().await;
+        node.wait_members(3).await;
+        assert_eq!(first.member.server_count().await, Ok(3));
+        first.sockets.connect(R1, &["fleet-1"]).await;
+        second.sockets.connect(R2, &["fleet-1"]).await;
+        first.sockets.reply(R1, Some("1"));
+        second.sockets.reply(R2, Some("2"));
+        node.client("n1", &["fleet-1"], Some(json!(3))).await;
+
+        // In order, although neighbouring channels belong to different nodes.
+        for number in 0..100 {
+            let target = [room("fleet-1"), Target::default()][number % 2].clone();
+            first.member.emit(&event(&format!("[\"e\",{number}]")), &target, &Flags::default());
+        }
+        let expected: Vec<String> = (0..100).map(|number| format!("2[\"e\",{number}]")).collect();
+        second.wait_packets(R2, &expected.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        node.wait_received("n1", &(0..100).map(|number| json!(["e", number])).collect::<Vec<_>>()).await;
+        first.sockets.clear();
+        node.run("io.to('fleet-1').emit('from node')").await;
+        first.wait_packets(R1, &[r#"2["from node"]"#]).await;
+
+        assert_eq!(second.member.fetch_sockets(&Target::default()).await.unwrap().len(), 3);
+        assert_eq!(node.run("return (await io.fetchSockets()).length").await, 3);
+        let (ask, fleet, within) = (event(r#"["ask"]"#), room("fleet-1"), Duration::from_secs(10));
+        assert_eq!(first.member.emit_with_ack(&ask, &fleet, within).await.unwrap().len(), 3);
+        let asked = node.run("return await io.to('fleet-1').timeout(5000).emitWithAck('ask')").await;
+        assert_eq!(asked.as_array().unwrap().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_user_of_redis_needs_no_more_than_the_adapters_channels() {
+    let rights =
+        ["on", ">secret", "resetchannels", "&socket.io*", "+@pubsub", "+ping", "+client", "+cluster"];
+    let redis = RedisServer::start_with(&[&["--user", "fleet"], &rights[..]].concat()).await;
+    let url = |password: &str| format!("redis://fleet:{password}@127.0.0.1:{}/", redis.port());
+    let rust = Replica::start(&url("secret")).await;
+    rust.sockets.connect(R1, &["fleet-1"]).await;
+    let clients: String = redis.command(&["CLIENT", "LIST"]).await;
+    assert_eq!(clients.matches("user=fleet").count(), 2, "{clients}");
+    let node = NodeReplica::start(&redis, "node-redis").await;
+    node.wait_members(2).await;
+    node.run("io.to('fleet-1').emit('e')").await;
+    rust.wait_packets(R1, &[r#"2["e"]"#]).await;
+    assert_eq!(rust.member.fetch_sockets(&Target::default()).await.unwrap().len(), 1);
+    // A wrong password is no member, and no end of the process either.
+    let refused = Replica::spawn(&url("wrong"), &[]);
+    assert!(refused.member.ready(Duration::from_millis(500)).await.is_err());
+    assert!(refused.is_alive());
+    assert_eq!(rust.member.server_count().await, Ok(2));
+}
