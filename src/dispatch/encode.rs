@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::Serialize;
 
 use crate::{
-    fleet::{AssetState, FleetId, Update},
+    fleet::{
+        AssetState, FleetId, Update,
+        encode::{self, PART_BYTES_MAX},
+    },
     transport::{event_frame, put_event_frame},
 };
 
@@ -19,9 +21,6 @@ pub enum Payload {
     /// The message parsed, for dashboards that expect an object.
     Object,
 }
-
-/// A part of a snapshot stops growing here.
-const PART_BYTES_MAX: usize = 16 * 1024;
 
 /// One burst: a `fleet_update` per message, in order, as one buffer of whole frames.
 pub(super) fn burst(payload: Payload, updates: &[Update]) -> Bytes {
@@ -50,36 +49,6 @@ fn put_message(out: &mut BytesMut, scratch: &mut Vec<u8>, payload: Payload, raw:
     }
 }
 
-/// Writes one asset as the contract's `Asset`. `data` is copied as it is.
-fn put_asset(out: &mut BytesMut, fleet: &FleetId, state: &AssetState) {
-    #[derive(Serialize)]
-    struct Head<'a> {
-        id: &'a str,
-        fleet: &'a str,
-        ts: i64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        lat: Option<f64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        lon: Option<f64>,
-    }
-    let head = Head {
-        id: state.id.as_str(),
-        fleet: fleet.as_str(),
-        ts: state.ts_ms,
-        lat: state.position.map(|position| position.lat),
-        lon: state.position.map(|position| position.lon),
-    };
-    let start = out.len();
-    if serde_json::to_writer(out.writer(), &head).is_err() {
-        out.truncate(start);
-        return;
-    }
-    out.truncate(out.len() - 1);
-    out.put_slice(b",\"data\":");
-    out.put_slice(&state.data);
-    out.put_u8(b'}');
-}
-
 /// `fleet_updates` with the given assets.
 pub(super) fn fleet_updates<'a>(
     fleet: &FleetId,
@@ -102,7 +71,7 @@ fn put_list<'a>(out: &mut BytesMut, fleet: &FleetId, states: impl Iterator<Item 
         if index > 0 {
             out.put_u8(b',');
         }
-        put_asset(out, fleet, state);
+        out.put_slice(&encode::asset(fleet, state));
     }
 }
 
@@ -139,7 +108,7 @@ pub(super) fn parts(
     parts
 }
 
-/// One part of a `fleet_snapshot`.
+/// One part of a `fleet_snapshot`, counted from 1.
 pub(super) fn snapshot_part<'a>(
     fleet: &FleetId,
     cursor: &str,

@@ -118,7 +118,7 @@ impl Dashboard {
                 prop_assert!(now >= number(&before), "{} before {asset}", number(&before));
             }
         }
-        let is_last = data["part"].as_u64().is_none_or(|part| part + 1 == data["parts"].as_u64().unwrap());
+        let is_last = data["part"].as_u64().is_none_or(|part| part == data["parts"].as_u64().unwrap());
         if is_last {
             self.cursors.insert(fleet, text_of(&data["cursor"]));
         }

@@ -28,7 +28,7 @@ impl Listing {
 
     pub(super) fn frame(&self, fleet: &FleetId, part: usize) -> Bytes {
         let states = self.parts[part].iter().map(|state| &**state);
-        encode::snapshot_part(fleet, &self.cursor, part, self.parts.len(), states)
+        encode::snapshot_part(fleet, &self.cursor, part + 1, self.parts.len(), states)
     }
 }
 

@@ -41,42 +41,6 @@ pub fn asset_left(fleet: &FleetId, asset: &AssetId) -> Bytes {
     out.into()
 }
 
-/// `fleet_snapshot` objects, at least one. `part` counts from 1; the cursor holds once all have arrived.
-#[must_use]
-pub fn fleet_snapshot(fleet: &FleetId, cursor: &str, assets: &[Bytes]) -> Vec<Bytes> {
-    let mut head = br#"{"fleet":"#.to_vec();
-    put_string(&mut head, fleet.as_str());
-    head.extend_from_slice(br#","cursor":"#);
-    put_string(&mut head, cursor);
-    snapshot_parts(&head, assets)
-}
-
-/// A `fleet_updates` object.
-#[must_use]
-pub fn fleet_updates(fleet: &FleetId, cursor: &str, assets: &[Bytes]) -> Bytes {
-    let mut out = Vec::with_capacity(256 + list_bytes(assets));
-    out.extend_from_slice(br#"{"fleet":"#);
-    put_string(&mut out, fleet.as_str());
-    out.extend_from_slice(br#","cursor":"#);
-    put_string(&mut out, cursor);
-    out.extend_from_slice(br#","assets":["#);
-    put_list(&mut out, assets);
-    out.extend_from_slice(b"]}");
-    out.into()
-}
-
-/// Objects that begin with `head` (an open object) and go on with `part`, `parts` and `assets`.
-///
-/// Each fits [`PART_BYTES_MAX`] with its frame, except one that holds a single asset longer than that.
-#[must_use]
-pub fn snapshot_parts(head: &[u8], assets: &[Bytes]) -> Vec<Bytes> {
-    let ranges = part_ranges(head.len(), assets);
-    let parts = ranges.len();
-    let object =
-        |(index, range): (usize, Range<usize>)| snapshot_part(head, index + 1, parts, &assets[range]);
-    ranges.into_iter().enumerate().map(object).collect()
-}
-
 /// Which assets go into which part; at least one part. `head_bytes`: how long each part's head is.
 #[must_use]
 pub fn part_ranges(head_bytes: usize, assets: &[Bytes]) -> Vec<Range<usize>> {
@@ -86,7 +50,10 @@ pub fn part_ranges(head_bytes: usize, assets: &[Bytes]) -> Vec<Range<usize>> {
 /// Everything of a part beside its head and assets; two counts have at most 10 digits.
 const AROUND_BYTES: usize = r#","part":,"parts":,"assets":[]}"#.len() + 20;
 
-/// One part, counted from 1.
+/// One part, counted from 1: an object that begins with `head` (an open one) and goes on with `part`,
+/// `parts` and `assets`.
+///
+/// Fits [`PART_BYTES_MAX`] with its frame, unless it holds a single asset that is longer.
 #[must_use]
 pub fn snapshot_part(head: &[u8], part: usize, parts: usize, assets: &[Bytes]) -> Bytes {
     let mut out = Vec::with_capacity(head.len() + AROUND_BYTES + list_bytes(assets));
@@ -209,18 +176,26 @@ mod tests {
         assert_eq!((text["lat"].as_f64(), text["lon"].as_f64()), (Some(position.lat), Some(position.lon)));
     }
 
+    fn parts(head: &[u8], assets: &[Bytes]) -> Vec<Bytes> {
+        let ranges = part_ranges(head.len(), assets);
+        let count = ranges.len();
+        let part =
+            |(index, range): (usize, Range<usize>)| snapshot_part(head, index + 1, count, &assets[range]);
+        ranges.into_iter().enumerate().map(part).collect()
+    }
+
     #[test]
     fn a_snapshot_is_cut_into_parts_that_fit_and_lose_nothing() {
         for len in [3, 100, 16_000, 40_000] {
             let assets: Vec<Bytes> = (0..500).map(|i| format!("\"{i:0len$}\"").into()).collect();
             let assets = &assets[..if len > 1000 { 5 } else { 500 }];
-            let parts = fleet_snapshot(&fleet(), "e:7", assets);
+            let parts = parts(br#"{"region":"r""#, assets);
             let mut seen = Vec::new();
             for (index, part) in parts.iter().enumerate() {
                 let fits = part.len() + FRAME_BYTES <= PART_BYTES_MAX;
                 let text = parsed(part);
                 assert_eq!((&text["part"], &text["parts"]), (&json!(index + 1), &json!(parts.len())));
-                assert_eq!((&text["fleet"], &text["cursor"]), (&json!("nord \"1\""), &json!("e:7")));
+                assert_eq!(text["region"], "r");
                 let listed = text["assets"].as_array().unwrap();
                 assert!(fits || listed.len() == 1, "{} bytes, {} assets", part.len(), listed.len());
                 seen.extend(listed.iter().map(|text| Bytes::from(text.to_string())));
@@ -234,17 +209,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_of_nothing_is_one_empty_part() {
-        let parts = fleet_snapshot(&fleet(), "e:0", &[]);
+        let parts = parts(br#"{"region":"r""#, &[]);
         assert_eq!(parts.len(), 1);
-        assert_eq!(
-            parsed(&parts[0]),
-            json!({"fleet": "nord \"1\"", "cursor": "e:0", "part": 1, "parts": 1, "assets": []})
-        );
-    }
-
-    #[test]
-    fn updates_list_their_assets_in_order() {
-        let text = fleet_updates(&fleet(), "e:9", &[Bytes::from("1"), Bytes::from("2")]);
-        assert_eq!(text, r#"{"fleet":"nord \"1\"","cursor":"e:9","assets":[1,2]}"#);
+        assert_eq!(parsed(&parts[0]), json!({"region": "r", "part": 1, "parts": 1, "assets": []}));
     }
 }

@@ -23,7 +23,7 @@ async fn snapshot(viewer: &mut Viewer) -> (HashMap<String, Value>, String) {
         for asset in part["assets"].as_array().unwrap() {
             assets.insert(asset["id"].as_str().unwrap().to_owned(), asset.clone());
         }
-        if part["part"].as_u64().unwrap() + 1 == part["parts"].as_u64().unwrap() {
+        if part["part"] == part["parts"] {
             return (assets, part["cursor"].as_str().unwrap().to_owned());
         }
     }
