@@ -18,7 +18,7 @@ use fleetcast::{
     fleet::{AssetId, AssetState, FleetId, Position, Update},
     region::{
         AssetIndex, AssetKey, RegionEngine, RegionIndex, RegionName, RegionRequest, Shape, ShapeLimits,
-        Subscribed, ViewerKey, encode,
+        ViewerKey, encode,
     },
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
@@ -230,9 +230,8 @@ fn subscribe(engine: &mut RegionEngine, boxes: &[(Position, f64)], now: &mut Ins
     let started = Cpu::now();
     for (viewer, request) in (0..).zip(requests) {
         let region = request.region.clone();
-        let Subscribed::Snapshot(texts) = engine.subscribe(ViewerKey(viewer), request, *now) else {
-            continue;
-        };
+        engine.subscribe(ViewerKey(viewer), request, *now);
+        let texts = engine.snapshot(ViewerKey(viewer), region.as_str()).expect("it was just subscribed");
         assets += texts.len();
         let mut parts = encode::SnapshotParts::new(&region, texts);
         while let Some(part) = parts.peek() {

@@ -193,8 +193,8 @@ fn memory_classes(engine: &Engine, audience: &Arc<Audience>, store: Option<&Stor
     let classes = MemoryClasses::default();
     if let Some(Store::Memory(store)) = store {
         let (states, tracks) = (store.clone(), store.clone());
-        classes.register("state", move || states.bytes().0 as u64);
-        classes.register("tracks", move || tracks.bytes().1 as u64);
+        classes.register("state", move || states.state_bytes() as u64);
+        classes.register("tracks", move || tracks.track_bytes() as u64);
     }
     let rooms = audience.clone();
     classes.register("rooms", move || rooms.bytes() as u64);

@@ -8,19 +8,16 @@ use std::{
 use clap::ValueEnum;
 use tokio::time::timeout;
 
-use super::{FAILED, complain, say};
+use super::{FAILED, runtime, say};
 use crate::{config::Config, source::kafka, store::Redis};
 
 /// An answer that takes longer would be no good to a running gateway either.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 pub(super) fn run(config: &Config) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format_args!("cannot start the runtime: {error}"));
-            return ExitCode::from(FAILED);
-        }
+        Err(code) => return code,
     };
     say(&format_args!(
         "ok      configuration: source {}, store {}, public {}, admin {}",

@@ -16,6 +16,7 @@ use std::{
 };
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use crate::config::{self, Config, DemoRun, Environment, ServeRun};
 
@@ -114,6 +115,14 @@ fn with_complete_help(command: clap::Command) -> clap::Command {
     });
     let options = options.unwrap_or_default();
     command.after_long_help(format!("Options of `serve`\n\n{}\n\n{EXAMPLES}", options.trim_end()))
+}
+
+/// A runtime for a command that soon ends; if there is none, that is told.
+fn runtime() -> Result<Runtime, ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        complain(&format_args!("cannot start the runtime: {error}"));
+        ExitCode::from(FAILED)
+    })
 }
 
 fn misused(error: &dyn std::fmt::Display) -> ExitCode {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     fleet::{
@@ -55,30 +55,24 @@ pub(super) fn fleet_updates<'a>(
     cursor: &str,
     states: impl Iterator<Item = &'a AssetState>,
 ) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_slice(b"{\"fleet\":");
-    put_text(&mut out, fleet.as_str());
-    out.put_slice(b",\"cursor\":");
-    put_text(&mut out, cursor);
-    out.put_slice(b",\"assets\":[");
-    put_list(&mut out, fleet, states);
-    out.put_slice(b"]}");
+    let mut out = head(fleet, cursor);
+    out.extend_from_slice(br#","assets":["#);
+    encode::put_list(&mut out, &texts(fleet, states));
+    out.extend_from_slice(b"]}");
     event_frame("fleet_updates", &out)
 }
 
-fn put_list<'a>(out: &mut BytesMut, fleet: &FleetId, states: impl Iterator<Item = &'a AssetState>) {
-    for (index, state) in states.enumerate() {
-        if index > 0 {
-            out.put_u8(b',');
-        }
-        out.put_slice(&encode::asset(fleet, state));
-    }
+/// The beginning of an event that continues a cursor: an open object.
+fn head(fleet: &FleetId, cursor: &str) -> Vec<u8> {
+    let mut out = br#"{"fleet":"#.to_vec();
+    encode::put_string(&mut out, fleet.as_str());
+    out.extend_from_slice(br#","cursor":"#);
+    encode::put_string(&mut out, cursor);
+    out
 }
 
-fn put_text(out: &mut BytesMut, text: &str) {
-    if serde_json::to_writer(out.writer(), text).is_err() {
-        out.put_slice(b"\"\"");
-    }
+fn texts<'a>(fleet: &FleetId, states: impl Iterator<Item = &'a AssetState>) -> Vec<Bytes> {
+    states.map(|state| encode::asset(fleet, state)).collect()
 }
 
 /// At most how long the contract's `Asset` of this state is.
@@ -116,35 +110,16 @@ pub(super) fn snapshot_part<'a>(
     parts: usize,
     states: impl Iterator<Item = &'a AssetState>,
 ) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_slice(b"{\"fleet\":");
-    put_text(&mut out, fleet.as_str());
-    out.put_slice(b",\"cursor\":");
-    put_text(&mut out, cursor);
-    out.put_slice(format!(",\"part\":{part},\"parts\":{parts},\"assets\":[").as_bytes());
-    put_list(&mut out, fleet, states);
-    out.put_slice(b"]}");
-    event_frame("fleet_snapshot", &out)
+    let object = encode::snapshot_part(&head(fleet, cursor), part, parts, &texts(fleet, states));
+    event_frame("fleet_snapshot", &object)
 }
 
-/// `resync`: a fresh snapshot follows.
-pub(super) fn resync(fleet: &FleetId, reason: &str) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_slice(b"{\"fleet\":");
-    put_text(&mut out, fleet.as_str());
-    out.put_slice(b",\"reason\":");
-    put_text(&mut out, reason);
-    out.put_u8(b'}');
-    event_frame("resync", &out)
-}
-
-/// `resync` of a region: a fresh snapshot follows.
-pub(super) fn region_resync(region: &str, reason: &str) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_slice(b"{\"region\":");
-    put_text(&mut out, region);
-    out.put_slice(b",\"reason\":");
-    put_text(&mut out, reason);
-    out.put_u8(b'}');
+/// `resync` of a `fleet` or a `region`: a fresh snapshot follows.
+pub(super) fn resync(kind: &str, name: &str, reason: &str) -> Bytes {
+    let mut out = format!("{{\"{kind}\":").into_bytes();
+    encode::put_string(&mut out, name);
+    out.extend_from_slice(br#","reason":"#);
+    encode::put_string(&mut out, reason);
+    out.push(b'}');
     event_frame("resync", &out)
 }

@@ -12,6 +12,7 @@ mod fleet;
 mod member;
 mod membership;
 pub mod regions;
+mod senders;
 mod serve;
 mod shard;
 mod snapshot;
@@ -168,12 +169,7 @@ impl Dispatcher {
 
     /// The same where nobody can wait.
     fn control_soon(&self, fleet: &FleetId, control: Control) {
-        let controls = &self.shard(fleet).controls;
-        if let Err(mpsc::error::TrySendError::Full(control)) = controls.try_send(control) {
-            // A storm of leaves, of which there are as many as there were members: late, never lost.
-            let controls = controls.clone();
-            tokio::spawn(async move { controls.send(control).await.ok() });
-        }
+        senders::send_soon(&self.shard(fleet).controls, control);
     }
 }
 

@@ -141,7 +141,7 @@ impl Fleet {
                 self.snapshot(key, budget)
             }
             Stage::Resync(reason) => {
-                let resync = encode::resync(&self.id, reason.as_str());
+                let resync = encode::resync("fleet", self.id.as_str(), reason.as_str());
                 if member.viewer.session.send(&resync) != Sent::Yes {
                     return true;
                 }
@@ -207,13 +207,7 @@ impl Fleet {
             if budget.is_spent() {
                 return false;
             }
-            let piece = self.piece(Kind::States, self.members[key].seq, pass, budget);
-            budget.sent();
-            let member = &mut self.members[key];
-            if piece.assets > 0 && member.viewer.session.send(&piece.frames) != Sent::Yes {
-                return true;
-            }
-            member.seq = piece.seq;
+            let Some(piece) = self.send_piece(key, Kind::States, pass, budget) else { return true };
             work.deliveries += piece.assets;
         }
         let member = &mut self.members[key];
@@ -236,26 +230,30 @@ impl Fleet {
             if budget.is_spent() {
                 return false;
             }
-            let piece = self.piece(Kind::Conflated, self.members[key].seq, pass, budget);
-            budget.sent();
-            let member = &mut self.members[key];
-            if piece.assets > 0 && member.viewer.session.send(&piece.frames) != Sent::Yes {
-                return true;
-            }
-            member.seq = piece.seq;
-            if piece.assets > 0 {
-                work.deliveries += 1;
-            }
+            let Some(piece) = self.send_piece(key, Kind::Conflated, pass, budget) else { return true };
+            work.deliveries += u64::from(piece.assets > 0);
             if piece.is_last {
                 // The same interval falls due together, whenever its members joined.
                 let interval_ms = interval.as_millis().max(1);
                 let late_ms = pass.now.duration_since(self.started).as_millis() % interval_ms;
                 let wait_ms = u64::try_from(interval_ms - late_ms).unwrap_or(u64::MAX);
-                member.due = pass.now + Duration::from_millis(wait_ms);
+                self.members[key].due = pass.now + Duration::from_millis(wait_ms);
                 return true;
             }
         }
         true
+    }
+
+    /// Sends the beginning of what a member misses. `None`: its queue does not take it.
+    fn send_piece(&mut self, key: usize, kind: Kind, pass: &mut Pass, budget: &mut Budget) -> Option<Piece> {
+        let piece = self.piece(kind, self.members[key].seq, pass, budget);
+        budget.sent();
+        let member = &mut self.members[key];
+        if piece.assets > 0 && member.viewer.session.send(&piece.frames) != Sent::Yes {
+            return None;
+        }
+        member.seq = piece.seq;
+        Some(piece)
     }
 
     /// The beginning of what changed after `after`, made once for all members of a round.

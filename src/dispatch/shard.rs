@@ -20,6 +20,7 @@ use super::{
     fleet::{Fleet, Work},
     member::Joining,
     membership::Token,
+    senders::send_later,
     serve::Pass,
 };
 use crate::{
@@ -285,22 +286,13 @@ impl Shard {
             None => {
                 entry.load_failed();
                 if missed || again {
-                    self.load_later(fleet.clone());
+                    // What was missed is not forgotten because the store did not answer.
+                    let reload = Control::Reload { fleet: fleet.clone() };
+                    send_later(self.controls.clone(), RELOAD_PAUSE, reload);
                 }
                 self.note(fleet);
             }
         }
-    }
-
-    /// What was missed is not forgotten because the store did not answer.
-    fn load_later(&self, fleet: FleetId) {
-        let controls = self.controls.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(RELOAD_PAUSE).await;
-            if let Some(controls) = controls.upgrade() {
-                controls.send(Control::Reload { fleet }).await.ok();
-            }
-        });
     }
 
     fn count(&self, work: Work, ages: Option<Ages>) {

@@ -61,10 +61,10 @@ pub struct RegionRequest {
 }
 
 /// What became of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subscribed {
-    /// A new region: the `Asset` texts of its snapshot. Deltas continue from here.
-    Snapshot(Vec<Bytes>),
+    /// A new region: [`RegionEngine::snapshot`] says what is in it.
+    New,
     /// A region moved: a delta with the difference follows.
     Moved,
 }
@@ -144,20 +144,15 @@ impl RegionEngine {
         }
         let key = self.regions.insert(Arc::clone(&request.shape));
         self.interest.add(request.shape.cover());
-        let inside: Vec<AssetKey> = self
-            .places
-            .within(&request.shape)
-            .filter(|asset| request.allows_asset(&self.known, *asset))
-            .collect();
-        inside.iter().for_each(|asset| self.known.refer(*asset));
         self.viewers.entry(viewer).or_default().insert(request.region.clone(), key);
-        let members = RegionView::told(inside.iter().copied());
-        let view = View { viewer, request, members, last_tick: now, due: None, is_moved: false };
+        // Who is inside is found when it is told, once.
+        let members = RegionView::default();
+        let view = View { viewer, request, members, last_tick: now, due: None, is_moved: true };
         if self.views.len() <= key.0 as usize {
             self.views.resize_with(key.0 as usize + 1, || None);
         }
         self.views[key.0 as usize] = Some(view);
-        Subscribed::Snapshot(inside.into_iter().map(|asset| self.known.encode(asset).clone()).collect())
+        Subscribed::New
     }
 
     /// Removes a region; whether there was one.
@@ -193,8 +188,8 @@ impl RegionEngine {
         }
     }
 
-    /// A fresh snapshot of a region, for a viewer that lost count; deltas continue from here.
-    pub fn resync(&mut self, viewer: ViewerKey, region: &str) -> Option<Vec<Bytes>> {
+    /// A snapshot of a region, for a viewer that has just come or lost count; deltas continue from here.
+    pub fn snapshot(&mut self, viewer: ViewerKey, region: &str) -> Option<Vec<Bytes>> {
         let key = *self.viewers.get(&viewer)?.get(region)?;
         self.settle(key);
         let Self { known, views, due, .. } = self;

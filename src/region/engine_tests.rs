@@ -212,9 +212,9 @@ impl World {
         };
         let dashboard = Dashboard { shape, fleets, assets: BTreeMap::new() };
         match self.engine.subscribe(ViewerKey(viewer), request, self.now) {
-            Subscribed::Snapshot(texts) => {
+            Subscribed::New => {
                 prop_assert!(self.dashboards.insert((viewer, region), dashboard).is_none());
-                self.load(viewer, region, &texts)?;
+                self.resync(viewer, region)?;
             }
             Subscribed::Moved => {
                 let known = self.dashboards.get_mut(&(viewer, region)).expect("only a known region moves");
@@ -243,7 +243,7 @@ impl World {
     }
 
     fn resync(&mut self, viewer: u64, region: usize) -> Result<(), TestCaseError> {
-        let texts = self.engine.resync(ViewerKey(viewer), REGIONS[region]);
+        let texts = self.engine.snapshot(ViewerKey(viewer), REGIONS[region]);
         prop_assert_eq!(texts.is_some(), self.dashboards.contains_key(&(viewer, region)));
         texts.map_or(Ok(()), |texts| self.load(viewer, region, &texts))
     }

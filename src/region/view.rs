@@ -7,7 +7,7 @@
 //! Updates only append to a list; the members are looked up when the tick absorbs it. An update concerns
 //! many regions and a tick one, so that is the order in which memory is met.
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 
 use super::{AssetKey, Transition};
 
@@ -48,15 +48,6 @@ pub struct RegionView {
 }
 
 impl RegionView {
-    /// A view whose viewer gets `assets` as its snapshot.
-    pub fn told(assets: impl IntoIterator<Item = AssetKey>) -> Self {
-        let mut members = HashMap::new();
-        members.extend(
-            assets.into_iter().map(|key| (key, Member { known: true, inside: true, changed: false })),
-        );
-        Self { members, ..Self::default() }
-    }
-
     /// Notes a transition; returns whether so many have come that they must be absorbed now.
     pub fn note(&mut self, key: AssetKey, transition: Transition) -> bool {
         self.noted.push((key, transition != Transition::Left));
@@ -141,10 +132,16 @@ impl RegionView {
 mod tests {
     use super::{Transition::*, *};
 
+    /// A view whose viewer got `assets` as its snapshot.
+    fn told(assets: impl IntoIterator<Item = AssetKey>) -> RegionView {
+        let member = |key| (key, Member { known: true, inside: true, changed: false });
+        RegionView { members: assets.into_iter().map(member).collect(), ..RegionView::default() }
+    }
+
     #[track_caller]
     fn check(known: bool, transitions: &[Transition], expected: Option<Net>) {
         let key = AssetKey(1);
-        let mut view = RegionView::told(known.then_some(key));
+        let mut view = told(known.then_some(key));
         for transition in transitions {
             view.note(key, *transition);
         }
@@ -195,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_is_not_admitted_is_no_member_and_what_is_inside_is_not_asked_about() {
-        let mut view = RegionView::told([AssetKey(1), AssetKey(2)]);
+        let mut view = told([AssetKey(1), AssetKey(2)]);
         for (key, transition) in [(1, Moved), (2, Left), (2, Entered), (3, Entered), (3, Moved), (4, Left)] {
             view.note(AssetKey(key), transition);
         }

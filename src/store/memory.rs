@@ -105,17 +105,23 @@ impl MemoryStore {
         }
     }
 
-    /// About how many bytes the states and the tracks hold, for the accounts of memory.
+    /// About how many bytes the states hold, for the accounts of memory.
     #[must_use]
-    pub fn bytes(&self) -> (usize, usize) {
+    pub fn state_bytes(&self) -> usize {
         // One fleet at a time, so that nobody waits for the sum.
-        let bytes = self.all().into_iter().map(|(_, fleet)| {
-            let state = fleet.state.lock().unwrap_or_else(PoisonError::into_inner).bytes();
+        let fleets = self.all().into_iter();
+        fleets.map(|(_, fleet)| fleet.state.lock().unwrap_or_else(PoisonError::into_inner).bytes()).sum()
+    }
+
+    /// About how many bytes the tracks hold.
+    #[must_use]
+    pub fn track_bytes(&self) -> usize {
+        let bytes = |(_, fleet): (FleetId, Arc<Fleet>)| {
             let tracks = fleet.tracks.lock().unwrap_or_else(PoisonError::into_inner);
             let points = tracks.values().map(VecDeque::capacity).sum::<usize>() * size_of::<TrackPoint>();
-            (state, points + tracks.capacity() * size_of::<(AssetId, VecDeque<TrackPoint>)>())
-        });
-        bytes.fold((0, 0), |(states, tracks), (state, track)| (states + state, tracks + track))
+            points + tracks.capacity() * size_of::<(AssetId, VecDeque<TrackPoint>)>()
+        };
+        self.all().into_iter().map(bytes).sum()
     }
 
     /// The newest states of the assets that a batch is about.

@@ -194,14 +194,8 @@ async fn check_answers_a_line_each() {
 async fn check_asks_kafka_for_the_topics() {
     let kafka = Kafka::shared().await;
     let topic = kafka.topic("check", 3).await;
-    let check = |brokers: &str, topics: &str| {
-        bare("check")
-            .env("FLEETCAST_SOURCE", "kafka")
-            .env("FLEETCAST_AUTH", "none")
-            .env("FLEETCAST_KAFKA_BROKERS", brokers)
-            .env("FLEETCAST_KAFKA_TOPICS", topics)
-            .env("FLEETCAST_KAFKA_GROUP", "check")
-    };
+    let check =
+        |brokers: &str, topics: &str| bare("check").env("FLEETCAST_AUTH", "none").kafka(brokers, topics);
     let (status, lines) = ended(check(kafka.brokers(), &topic)).await;
     assert_eq!(status.code(), Some(0), "{lines:?}");
     assert!(lines.contains(&format!("ok      topic {topic}: 3 partitions")), "{lines:?}");

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rdkafka::producer::FutureRecord;
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, GatewayBuilder, Kafka, PATIENCE, RedisServer, Viewer};
+use crate::support::{Gateway, GatewayBuilder, Kafka, PATIENCE, RedisServer, Viewer, eventually, now_ms};
 
 /// A gateway whose telemetry a test writes itself.
 struct World {
@@ -23,11 +23,7 @@ impl World {
     async fn over(builder: GatewayBuilder, name: &str, more: &[(&str, &str)]) -> Self {
         let kafka = Kafka::shared().await;
         let topic = kafka.topic(name, 1).await;
-        let gateway = builder
-            .env("FLEETCAST_SOURCE", "kafka")
-            .env("FLEETCAST_KAFKA_BROKERS", kafka.brokers())
-            .env("FLEETCAST_KAFKA_TOPICS", &topic)
-            .env("FLEETCAST_KAFKA_GROUP", format!("{topic} group"));
+        let gateway = builder.kafka(kafka.brokers(), &topic);
         let gateway = more.iter().fold(gateway, |gateway, (name, value)| gateway.env(name, value));
         let gateway = gateway.start().await;
         gateway.wait_ready().await;
@@ -47,7 +43,7 @@ impl World {
 
     async fn applied(&self, count: f64) {
         let applied = || async { self.gateway.metric("fleetcast_updates_applied_total").await >= count };
-        crate::support::eventually("all is applied", applied).await;
+        eventually("all is applied", applied).await;
     }
 }
 
@@ -113,11 +109,6 @@ impl Map {
     }
 }
 
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    i64::try_from(now.as_millis()).unwrap()
-}
-
 fn id(asset: &Value) -> String {
     asset["id"].as_str().unwrap().to_owned()
 }
@@ -137,7 +128,7 @@ async fn a_region_has_what_replicas_published_and_listens_to_its_own_cells_only(
     assert_eq!(channels().await, ["fleetcast:cell:6/34/50"]);
     viewer.tear_down();
     a_tour(world).await;
-    crate::support::eventually("no channel is left", async || channels().await.is_empty()).await;
+    eventually("no channel is left", async || channels().await.is_empty()).await;
 }
 
 #[tokio::test]
@@ -218,9 +209,9 @@ async fn a_tour(mut world: World) {
 
     viewer.tear_down();
     let quiet = || async { world.gateway.metric("fleetcast_regions").await == 0.0 };
-    crate::support::eventually("no region is left", quiet).await;
+    eventually("no region is left", quiet).await;
     let empty = || async { world.gateway.metric("fleetcast_region_assets").await == 0.0 };
-    crate::support::eventually("no asset is kept for regions", empty).await;
+    eventually("no asset is kept for regions", empty).await;
 }
 
 #[tokio::test]
@@ -230,7 +221,7 @@ async fn a_large_region_comes_in_parts_and_a_viewer_that_paused_gets_the_newest(
     let gateway = gateway.start().await;
     let mut viewer = Viewer::connect(gateway.addr(), "").await;
     let every = || async { gateway.metric("fleetcast_updates_received_total").await >= 20_000.0 };
-    crate::support::eventually("every asset has spoken", every).await;
+    eventually("every asset has spoken", every).await;
     let world = json!({"region": "world", "bbox": [-180, -90, 180, 90]});
     viewer.request("region_subscribe", world).await;
     let mut map = Map::default();

@@ -18,7 +18,7 @@ use self::{
     dashboard::{Arrival, Dashboard},
     matching::{Comparison, Difference, Spread},
 };
-use super::{FAILED, complain, say};
+use super::{FAILED, complain, runtime, say};
 use crate::{
     fleet::{FieldMap, Update},
     values::Secret,
@@ -86,12 +86,9 @@ struct Side {
 }
 
 pub(super) fn run(options: &CompareOptions) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format_args!("cannot start the runtime: {error}"));
-            return ExitCode::from(FAILED);
-        }
+        Err(code) => return code,
     };
     let report = match runtime.block_on(watch(options)) {
         Ok(report) => report,

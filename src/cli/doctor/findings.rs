@@ -30,37 +30,27 @@ pub(super) fn findings(survey: &Survey, key: &str) -> (Vec<Finding>, Vec<String>
     let mut note = |level, text: String| found.push(Finding { level, text });
     let classic = survey.members.get("/").copied().unwrap_or(0);
     let sharded = survey.sharded.get("/").copied().unwrap_or(0);
-    let adapter = match (classic, sharded) {
-        (0, 0) => {
-            note(
-                Level::Problem,
-                format!("no member of a cluster with the key {key:?}: is it another key or another Redis?"),
-            );
-            "classic"
-        }
+    match (classic, sharded) {
+        (0, 0) => note(
+            Level::Problem,
+            format!("no member of a cluster with the key {key:?}: is it another key or another Redis?"),
+        ),
         (_, 0) => {
             note(Level::Ok, format!("{classic} members of the classic adapter: {}", survey.uids.join(" ")));
-            "classic"
         }
-        (0, _) => {
-            note(
-                Level::Problem,
-                format!(
-                    "{sharded} members of the sharded adapter, which Fleetcast does not speak: set createAdapter on the Node replicas first"
-                ),
-            );
-            "classic"
-        }
-        _ => {
-            note(
-                Level::Problem,
-                format!(
-                    "{classic} members of the classic adapter and {sharded} of the sharded one: these can not hear each other"
-                ),
-            );
-            "classic"
-        }
-    };
+        (0, _) => note(
+            Level::Problem,
+            format!(
+                "{sharded} members of the sharded adapter, which Fleetcast does not speak: set createAdapter on the Node replicas first"
+            ),
+        ),
+        _ => note(
+            Level::Problem,
+            format!(
+                "{classic} members of the classic adapter and {sharded} of the sharded one: these can not hear each other"
+            ),
+        ),
+    }
     for key in &survey.other_keys {
         note(Level::Note, format!("another cluster has members under the key {key:?}"));
     }
@@ -74,7 +64,7 @@ pub(super) fn findings(survey: &Survey, key: &str) -> (Vec<Finding>, Vec<String>
     }
     clients(survey, &mut note);
     traffic(survey, &mut note);
-    let mut variables = vec![format!("FLEETCAST_ADAPTER={adapter}"), format!("FLEETCAST_ADAPTER_KEY={key}")];
+    let mut variables = vec!["FLEETCAST_ADAPTER=classic".to_owned(), format!("FLEETCAST_ADAPTER_KEY={key}")];
     let subscribe = if survey.traffic.remote_joins > 0 { "pattern" } else { "interest" };
     variables.push(format!("FLEETCAST_ADAPTER_SUBSCRIBE={subscribe}"));
     (found, variables)

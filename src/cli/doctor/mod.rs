@@ -14,7 +14,7 @@ use self::{
     findings::{Finding, Level},
     survey::Survey,
 };
-use super::{FAILED, complain, misused, say};
+use super::{FAILED, complain, misused, runtime, say};
 use crate::{cluster::wire::Names, store::Redis, values::Secret};
 
 /// What to look at.
@@ -56,12 +56,9 @@ pub(super) fn run(options: &DoctorOptions) -> ExitCode {
         Ok(names) => names,
         Err(error) => return misused(&format_args!("FLEETCAST_ADAPTER_KEY (--adapter-key): {error}")),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format_args!("cannot start the runtime: {error}"));
-            return ExitCode::from(FAILED);
-        }
+        Err(code) => return code,
     };
     let surveying = survey::survey(&redis, &options.adapter_key, &names, options.seconds, options.ping);
     let survey = match runtime.block_on(surveying) {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use foldhash::{HashMap, HashSet};
+use futures_util::future::BoxFuture;
 
 use super::{CellSource, Located};
 use crate::{
@@ -115,23 +116,26 @@ impl Cells {
     }
 
     /// Begins a load if one is needed and none is on its way.
-    pub(super) fn begin(&mut self) -> Option<(u64, Vec<CellId>)> {
+    pub(super) fn begin(&mut self) -> Option<Loading> {
         if self.load.is_some() || self.unloaded.is_empty() {
             return None;
         }
-        let cells: Vec<CellId> = self.unloaded.drain().collect();
-        self.load = Some(Load { cells: cells.clone(), ..Load::default() });
-        self.number += 1;
-        Some((self.number, cells))
+        let cells = self.unloaded.drain().collect();
+        Some(self.load(cells, false))
     }
 
     /// Updates were missed: everything is to be loaded again. What was on its way may be as old.
-    pub(super) fn begin_again(&mut self) -> (u64, Vec<CellId>) {
-        let cells: Vec<CellId> = self.watched.iter().copied().collect();
+    pub(super) fn begin_again(&mut self) -> Option<Loading> {
         self.unloaded.clear();
-        self.load = Some(Load { cells: cells.clone(), is_reload: true, ..Load::default() });
+        let cells: Vec<CellId> = self.watched.iter().copied().collect();
+        (!cells.is_empty()).then(|| self.load(cells, true))
+    }
+
+    fn load(&mut self, cells: Vec<CellId>, is_reload: bool) -> Loading {
         self.number += 1;
-        (self.number, cells)
+        let found = self.source.load(cells.clone());
+        self.load = Some(Load { cells, is_reload, ..Load::default() });
+        Loading { number: self.number, found }
     }
 
     /// An update: the asset's newest state, wherever it is.
@@ -194,6 +198,12 @@ impl Cells {
         }
         Some(Loaded::Done { is_reload: load.is_reload })
     }
+}
+
+/// A load on its way, and what it will find.
+pub(super) struct Loading {
+    pub(super) number: u64,
+    pub(super) found: BoxFuture<'static, Option<Vec<Located>>>,
 }
 
 /// How a load ended.

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::task::{Command, RegionTask};
-use super::{Viewer, ViewerId};
+use super::{Viewer, ViewerId, senders::send_soon};
 use crate::{
     fleet::{AssetState, FleetId},
     observe::Metrics,
@@ -127,13 +127,7 @@ impl Regions {
 
     /// Ends all regions of a viewer, who may be gone already.
     pub fn forget(&self, viewer: ViewerId) {
-        let commands = self.commands.clone();
-        if let Err(mpsc::error::TrySendError::Full(command)) =
-            commands.try_send(Command::Forget { viewer: key(viewer) })
-        {
-            // A storm of leaves: never lost, only later.
-            tokio::spawn(async move { commands.send(command).await.ok() });
-        }
+        send_soon(&self.commands, Command::Forget { viewer: key(viewer) });
     }
 }
 

@@ -4,7 +4,7 @@
 //! not fit into its queue becomes one delta, or a fresh snapshot, once the queue has drained.
 
 use std::{
-    collections::VecDeque,
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CellSource, Located, Update, Watched,
-    cells::{Cells, Loaded},
+    cells::{Cells, Loaded, Loading},
 };
 use crate::{
-    dispatch::{Viewer, encode},
+    dispatch::{Viewer, encode, senders::send_later},
     observe::Metrics,
     region::{
-        CellId, RegionEngine, RegionName, RegionRequest, Subscribed, ViewerKey,
+        RegionEngine, RegionName, RegionRequest, Subscribed, ViewerKey,
         encode::{SnapshotParts, region_updates},
     },
     transport::{Sent, event_frame},
@@ -77,9 +77,8 @@ pub(super) struct RegionTask {
     engine: RegionEngine,
     cells: Cells,
     watchers: HashMap<ViewerKey, Watcher>,
-    /// Viewers with regions to be pumped, each at most once.
-    pumped: VecDeque<ViewerKey>,
-    source: Arc<dyn CellSource>,
+    /// Viewers with regions to be pumped.
+    pumped: BTreeSet<ViewerKey>,
     metrics: Arc<Metrics>,
     commands: mpsc::WeakSender<Command>,
     is_watching: Arc<AtomicBool>,
@@ -94,10 +93,9 @@ impl RegionTask {
     ) -> Self {
         Self {
             engine: RegionEngine::default(),
-            cells: Cells::new(source.clone()),
+            cells: Cells::new(source),
             watchers: HashMap::new(),
-            pumped: VecDeque::new(),
-            source,
+            pumped: BTreeSet::new(),
             metrics,
             commands,
             is_watching,
@@ -209,7 +207,6 @@ impl RegionTask {
     /// After whatever happened: cells follow regions, and what came into use is loaded.
     fn settle(&mut self) {
         self.cells.follow(&mut self.engine, Instant::now());
-        self.is_watching.store(!self.cells.is_empty(), Ordering::SeqCst);
         self.load();
         let sizes = self.engine.sizes();
         let size = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -220,22 +217,20 @@ impl RegionTask {
     fn load(&mut self) {
         // Whoever delivers updates must know before the source is asked.
         self.is_watching.store(!self.cells.is_empty(), Ordering::SeqCst);
-        if let Some((number, cells)) = self.cells.begin() {
-            self.ask(number, cells);
-        }
+        let loading = self.cells.begin();
+        self.ask(loading);
     }
 
     fn reload(&mut self) {
-        if !self.cells.is_empty() {
-            let (number, cells) = self.cells.begin_again();
-            self.ask(number, cells);
-        }
+        let loading = self.cells.begin_again();
+        self.ask(loading);
     }
 
-    fn ask(&self, number: u64, cells: Vec<CellId>) {
-        let (loading, commands) = (self.source.load(cells), self.commands.clone());
+    fn ask(&self, loading: Option<Loading>) {
+        let Some(Loading { number, found }) = loading else { return };
+        let commands = self.commands.clone();
         tokio::spawn(async move {
-            let found = loading.await;
+            let found = found.await;
             if let Some(commands) = commands.upgrade() {
                 commands.send(Command::Loaded { number, found }).await.ok();
             }
@@ -253,13 +248,7 @@ impl RegionTask {
             }
             Some(Loaded::Failed { is_reload }) => {
                 self.release(number, false);
-                let commands = self.commands.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(RELOAD_PAUSE).await;
-                    if let Some(commands) = commands.upgrade() {
-                        commands.send(Command::LoadAgain { is_reload }).await.ok();
-                    }
-                });
+                send_later(self.commands.clone(), RELOAD_PAUSE, Command::LoadAgain { is_reload });
             }
         }
     }
@@ -293,7 +282,7 @@ impl RegionTask {
                     *stage = Stage::Resync("gap");
                 }
             }
-            self.pumped.push_back(*key);
+            self.pumped.insert(*key);
         }
     }
 
@@ -321,17 +310,15 @@ impl RegionTask {
             metrics.lagging.inc();
             if let Some(watcher) = watchers.get_mut(&key) {
                 watcher.stages.insert(region, Stage::Resync("slow"));
-                pumped.push_back(key);
+                pumped.insert(key);
             }
         }
     }
 
     /// Goes on with the snapshots of viewers that take something.
     fn pump(&mut self) {
-        for _ in 0..self.pumped.len() {
-            if let Some(viewer) = self.pumped.pop_front() {
-                self.pump_one(viewer);
-            }
+        for viewer in std::mem::take(&mut self.pumped) {
+            self.pump_one(viewer);
         }
     }
 
@@ -345,7 +332,7 @@ impl RegionTask {
                 break;
             }
             if let Some(Stage::Resync(reason)) = watcher.stages.get(&region) {
-                let frame = encode::region_resync(region.as_str(), reason);
+                let frame = encode::resync("region", region.as_str(), reason);
                 watcher.viewer.session.send(&frame);
                 self.metrics.resyncs.inc();
                 begin_snapshot(&mut self.engine, key, watcher, region.clone());
@@ -357,15 +344,15 @@ impl RegionTask {
             }
             is_waiting |= !is_done;
         }
-        if is_waiting && !self.pumped.contains(&key) {
-            self.pumped.push_back(key);
+        if is_waiting {
+            self.pumped.insert(key);
         }
     }
 }
 
 /// From here on, deltas continue what the parts say.
 fn begin_snapshot(engine: &mut RegionEngine, key: ViewerKey, watcher: &mut Watcher, region: RegionName) {
-    let Some(assets) = engine.resync(key, region.as_str()) else {
+    let Some(assets) = engine.snapshot(key, region.as_str()) else {
         watcher.stages.remove(&region);
         return;
     };

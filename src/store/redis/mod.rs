@@ -83,12 +83,7 @@ impl RedisStore {
         seq: u64,
     ) -> Result<Option<Snapshot>, StoreError> {
         let call = script::changed(&self.keys(fleet), known_epoch, seq);
-        let value = match self.read(Read::Command(&call)).await {
-            Err(StoreError::Redis(error)) if is_no_script(&error) => {
-                self.read(Read::Command(&script::CHANGED.with_text(&call))).await?
-            }
-            other => other?,
-        };
+        let value = self.run(&script::CHANGED, &call).await?;
         let mut parts = value.into_iter();
         let epoch = script::epoch(parts.next())?;
         let newest = script::bytes(parts.next())?.map_or(Ok(0), |text| script::decimal(&text))?;
@@ -159,12 +154,7 @@ impl RedisStore {
     ) -> Result<Vec<(FleetId, Vec<Arc<AssetState>>)>, StoreError> {
         let load = |fleet: FleetId| async move {
             let call = cells::load(&self.keys(&fleet), cells);
-            let value = match self.read(Read::Command(&call)).await {
-                Err(StoreError::Redis(error)) if is_no_script(&error) => {
-                    self.read(Read::Command(&script::CELLS.with_text(&call))).await?
-                }
-                other => other?,
-            };
+            let value = self.run(&script::CELLS, &call).await?;
             let (mut parts, mut states) = (value.into_iter(), Vec::new());
             while let (Some(id), Some(text)) = (parts.next(), parts.next()) {
                 states.extend(read_state(id, text)?);
@@ -196,6 +186,16 @@ impl RedisStore {
 
     fn keys(&self, fleet: &FleetId) -> FleetKeys {
         self.0.keyspace.of(fleet)
+    }
+
+    /// Runs a script that reads; sends its text to a server that does not know it.
+    async fn run(&self, script: &script::Script, call: &Cmd) -> Result<Vec<Value>, StoreError> {
+        match self.read(Read::Command(call)).await {
+            Err(StoreError::Redis(error)) if is_no_script(&error) => {
+                self.read(Read::Command(&script.with_text(call))).await
+            }
+            other => other,
+        }
     }
 
     /// Reads over the shared connection; makes it anew, once, if it turns out to be lost.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Process, RedisServer, eventually, node};
 
@@ -50,10 +50,7 @@ impl NodeReplica {
 
     /// Connects a stock dashboard to the replica; returns its socket's id.
     pub async fn client(&self, name: &str, rooms: &[&str], reply: Option<Value>) -> String {
-        let reply = reply.map_or_else(|| "undefined".to_owned(), |reply| reply.to_string());
-        let rooms = serde_json::to_string(rooms).unwrap();
-        let id = self.run(&format!("return await client('{name}', {rooms}, {reply})")).await;
-        id.as_str().unwrap().to_owned()
+        self.connect(name, rooms, reply, &json!({})).await
     }
 
     /// Connects a stock dashboard to the gateway at `url`, with the options of `io()` and `version`;
@@ -66,9 +63,14 @@ impl NodeReplica {
         reply: Option<Value>,
         options: &Value,
     ) -> String {
-        let reply = reply.map_or_else(|| "undefined".to_owned(), |reply| reply.to_string());
-        let (rooms, mut options) = (serde_json::to_string(rooms).unwrap(), options.clone());
+        let mut options = options.clone();
         options["url"] = url.into();
+        self.connect(name, rooms, reply, &options).await
+    }
+
+    async fn connect(&self, name: &str, rooms: &[&str], reply: Option<Value>, options: &Value) -> String {
+        let reply = reply.map_or_else(|| "undefined".to_owned(), |reply| reply.to_string());
+        let rooms = serde_json::to_string(rooms).unwrap();
         let body = format!("return await client('{name}', {rooms}, {reply}, {options})");
         self.run(&body).await.as_str().unwrap().to_owned()
     }

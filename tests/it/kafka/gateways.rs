@@ -9,7 +9,9 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Gateway, GatewayBuilder, Kafka, PATIENCE, RedisServer, eventually, eventually_within};
+use crate::support::{
+    Gateway, GatewayBuilder, Kafka, PATIENCE, RedisServer, eventually, eventually_within, now_ms,
+};
 
 const RECORDS: i64 = 20_000;
 const ASSETS: i64 = 50;
@@ -18,16 +20,8 @@ const PARTITIONS: i64 = 4;
 fn gateway(kafka: &Kafka, topic: &str, redis: &RedisServer) -> GatewayBuilder {
     Gateway::builder()
         .redis(redis)
-        .env("FLEETCAST_SOURCE", "kafka")
-        .env("FLEETCAST_KAFKA_BROKERS", kafka.brokers())
-        .env("FLEETCAST_KAFKA_TOPICS", topic)
-        .env("FLEETCAST_KAFKA_GROUP", format!("{topic} group"))
+        .kafka(kafka.brokers(), topic)
         .env("FLEETCAST_KAFKA_PROPERTIES", "session.timeout.ms=6000")
-}
-
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    i64::try_from(now.as_millis()).unwrap()
 }
 
 /// Writes [`RECORDS`] records in some eight seconds, each asset's to its own partition.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::setup::{Published, Setup, now_ms, produce, record, redis_store};
-use crate::support::{Kafka, RedisServer, eventually};
+use super::setup::{Published, Setup, produce, record, redis_store};
+use crate::support::{Kafka, RedisServer, eventually, now_ms};
 
 #[tokio::test]
 async fn replicas_share_the_partitions_while_records_flow() {

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use super::setup::{Published, Setup, fleet, memory, now_ms, produce, record, redis_store};
-use crate::support::{ChaosProxy, Kafka, PATIENCE, RedisServer, eventually, eventually_within, free_port};
+use super::setup::{Published, Setup, fleet, memory, produce, record, redis_store};
+use crate::support::{
+    ChaosProxy, Kafka, PATIENCE, RedisServer, eventually, eventually_within, free_port, now_ms,
+};
 
 #[tokio::test]
 async fn an_outage_of_redis_pauses_and_loses_nothing() {

@@ -2,8 +2,8 @@
 
 use rdkafka::Message;
 
-use super::setup::{Published, Setup, fleet, memory, now_ms, produce, record, redis_store};
-use crate::support::{Kafka, RedisServer, eventually, kafka::header};
+use super::setup::{Published, Setup, fleet, memory, produce, record, redis_store};
+use crate::support::{Kafka, RedisServer, eventually, kafka::header, now_ms};
 
 #[tokio::test]
 async fn records_are_applied_and_then_committed() {

@@ -20,11 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Kafka, PATIENCE, RedisServer, eventually, eventually_within};
 
-pub fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    i64::try_from(now.as_millis()).unwrap()
-}
-
 pub fn fleet() -> FleetId {
     FleetId::parse("f").unwrap()
 }

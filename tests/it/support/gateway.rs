@@ -169,6 +169,14 @@ impl GatewayBuilder {
         self.env("FLEETCAST_REDIS_URL", redis.url())
     }
 
+    /// The source kafka, in a group of the topics' own.
+    pub fn kafka(self, brokers: &str, topics: &str) -> Self {
+        self.env("FLEETCAST_SOURCE", "kafka")
+            .env("FLEETCAST_KAFKA_BROKERS", brokers)
+            .env("FLEETCAST_KAFKA_TOPICS", topics)
+            .env("FLEETCAST_KAFKA_GROUP", format!("{topics} group"))
+    }
+
     /// How long the gateway may take until it listens.
     pub fn start_limit(mut self, limit: Duration) -> Self {
         self.start_limit = limit;
