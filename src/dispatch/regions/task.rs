@@ -203,7 +203,7 @@ impl RegionTask {
     }
 
     fn watch(&mut self, viewer: Arc<Viewer>, request: RegionRequest, reply: oneshot::Sender<Watched>) {
-        let (key, region) = (super::key(viewer.id), request.region.clone());
+        let (key, region, shape) = (super::key(viewer.id), request.region.clone(), request.shape.clone());
         let subscribed = self.engine.subscribe(key, request, Instant::now());
         let watcher = self.watchers.entry(key).or_insert_with(|| Watcher {
             viewer,
@@ -215,7 +215,7 @@ impl RegionTask {
             return;
         }
         self.cells.follow(&mut self.engine, Instant::now());
-        match self.cells.awaited() {
+        match self.cells.awaited(shape.cover()) {
             Some(number) => {
                 watcher.stages.insert(region, Stage::Loading(number, reply));
                 self.load();

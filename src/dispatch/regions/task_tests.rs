@@ -261,6 +261,26 @@ async fn a_difference_waits_for_the_acknowledgement_of_the_move() {
 }
 
 #[tokio::test]
+async fn a_region_does_not_wait_for_the_loads_of_others() {
+    let world = World::new();
+    let (_one, first) = viewer(QUEUE_BYTES);
+    world.watch(&first, "map", EAST).await;
+    *world.source.wait.lock().unwrap() = Duration::from_secs(2);
+    let (_other, second) = viewer(QUEUE_BYTES);
+    let started = Instant::now();
+    let elsewhere = world.watch(&second, "map", "[-90,-10,-1,10]");
+    let here = async {
+        sleep(Duration::from_millis(100)).await;
+        world.source.fails.store(true, Ordering::SeqCst);
+        let watched = world.watch(&second, "list", "[10,0,20,5]").await;
+        (watched, started.elapsed())
+    };
+    let (elsewhere, (here, elapsed)) = tokio::join!(elsewhere, here);
+    assert_eq!((elsewhere, here), (None, Some(Watched::New)));
+    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
+}
+
+#[tokio::test]
 async fn a_slow_viewer_has_one_snapshot_under_way() {
     let world = World::new();
     let (client, viewer) = viewer(QUEUE_BYTES);
