@@ -35,6 +35,8 @@ const STRAGGLERS_TIME: Duration = Duration::from_secs(30);
 /// meanwhile keeps what is known of it, and a field that a partial update brought in a gap waits for its
 /// next update.
 const SINCE_ASKED_MAX: usize = 16_384;
+/// Updates that become one burst: some 50 KB, so that no viewer's queue is filled by one.
+const BURST_UPDATES_MAX: usize = 256;
 /// Fewer places than this are not worth giving back.
 const PLACES_MIN: usize = 256;
 
@@ -107,7 +109,7 @@ pub(super) struct Fleet {
     pub(super) burst: u64,
     /// The burst that is being fanned out.
     pub(super) stream: Option<Stream>,
-    /// Batches behind it. Bounded by the shard, for all of its fleets together.
+    /// Batches that wait for the fleet's turn. Bounded by the shard, for all of its fleets together.
     pub(super) later: VecDeque<(FleetBatch, Option<Epoch>)>,
     /// The round over unsettled members that is under way.
     pub(super) pass: Option<Pass>,
@@ -177,7 +179,22 @@ impl Fleet {
 
     /// Whether it has work to do now.
     pub(super) fn is_busy(&self) -> bool {
-        self.stream.is_some() || self.pass.is_some()
+        self.stream.is_some() || self.pass.is_some() || !self.later.is_empty()
+    }
+
+    /// Keeps a batch until the fleet's turn, with what waits already if it continues that: the more there is
+    /// to do, the fewer writes it takes. Whether it waits as one more.
+    pub(super) fn put_off(&mut self, batch: FleetBatch, epoch: Option<Epoch>) -> bool {
+        if let Some((last, last_epoch)) = self.later.back_mut()
+            && *last_epoch == epoch
+            && last.is_continued_by(&batch)
+            && last.updates.len() + batch.updates.len() <= BURST_UPDATES_MAX
+        {
+            last.updates.extend(batch.updates);
+            return false;
+        }
+        self.later.push_back((batch, epoch));
+        true
     }
 
     pub(super) fn cursor(&self, seq: u64) -> String {
