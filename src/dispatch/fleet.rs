@@ -35,8 +35,8 @@ const STRAGGLERS_TIME: Duration = Duration::from_secs(30);
 /// meanwhile keeps what is known of it, and a field that a partial update brought in a gap waits for its
 /// next update.
 const SINCE_ASKED_MAX: usize = 16_384;
-/// Updates that become one burst: some 50 KB, so that no viewer's queue is filled by one.
-const BURST_UPDATES_MAX: usize = 256;
+/// Up to here, batches that wait are joined: a burst must not fill a viewer's queue by itself.
+const BURST_BYTES_MAX: usize = 64 * 1024;
 /// Fewer places than this are not worth giving back.
 const PLACES_MIN: usize = 256;
 
@@ -111,6 +111,8 @@ pub(super) struct Fleet {
     pub(super) stream: Option<Stream>,
     /// Batches that wait for the fleet's turn. Bounded by the shard, for all of its fleets together.
     pub(super) later: VecDeque<(FleetBatch, Option<Epoch>)>,
+    /// How long the burst of the last of `later` becomes.
+    later_bytes: usize,
     /// The round over unsettled members that is under way.
     pub(super) pass: Option<Pass>,
     pub(super) recent: Option<Recent>,
@@ -152,6 +154,7 @@ impl Fleet {
             burst: 0,
             stream: None,
             later: VecDeque::new(),
+            later_bytes: 0,
             pass: None,
             recent: None,
             queued: false,
@@ -185,15 +188,18 @@ impl Fleet {
     /// Keeps a batch until the fleet's turn, with what waits already if it continues that: the more there is
     /// to do, the fewer writes it takes. Whether it waits as one more.
     pub(super) fn put_off(&mut self, batch: FleetBatch, epoch: Option<Epoch>) -> bool {
+        let bytes = encode::burst_bytes(&batch.updates);
         if let Some((last, last_epoch)) = self.later.back_mut()
             && *last_epoch == epoch
             && last.is_continued_by(&batch)
-            && last.updates.len() + batch.updates.len() <= BURST_UPDATES_MAX
+            && self.later_bytes + bytes <= BURST_BYTES_MAX.min(self.options.frame_bytes_max)
         {
             last.updates.extend(batch.updates);
+            self.later_bytes += bytes;
             return false;
         }
         self.later.push_back((batch, epoch));
+        self.later_bytes = bytes;
         true
     }
 
