@@ -96,7 +96,7 @@ impl World {
         (FleetId::parse("f").unwrap(), vec![state])
     }
 
-    async fn watch(&self, viewer: &Arc<Viewer>, region: &str, bbox: &str) -> Option<Watched> {
+    async fn watch(&self, viewer: &Viewer, region: &str, bbox: &str) -> Option<Watched> {
         let spec = serde_json::from_str(&format!(r#"{{"bbox":{bbox}}}"#)).unwrap();
         let request = RegionRequest {
             region: RegionName::parse(region).unwrap(),
@@ -108,7 +108,7 @@ impl World {
         timeout(PATIENCE, self.regions.watch(viewer, request)).await.unwrap()
     }
 
-    async fn open(&self, viewer: &Arc<Viewer>, region: &str) {
+    async fn open(&self, viewer: &Viewer, region: &str) {
         self.regions.open(viewer.id, RegionName::parse(region).unwrap()).await;
     }
 }
