@@ -88,7 +88,7 @@ impl App {
         };
         let page = http::page_config(&config.shared.page, &config.shared.operation.replica(), auth);
         let routes = gateway.routes().merge(page).merge(http::web_client());
-        tasks.spawn("listener", public.serve(routes, stop.clone()));
+        tasks.spawn("listener", public.serve(Some(gateway.engine.clone()), routes, stop.clone()));
         tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
         serving.set_ready();
         let grace = config.shared.operation.shutdown_grace;

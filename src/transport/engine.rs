@@ -44,6 +44,15 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// A websocket that a session begins with.
+pub(super) struct Opening<'a> {
+    pub(super) wire: Wire,
+    /// The answer to its handshake, if it is still owed.
+    pub(super) answer: &'a [u8],
+    /// What was read behind its handshake: it is taken before anything that follows.
+    pub(super) read_ahead: &'a mut [u8],
+}
+
 /// Engine.IO's error codes, with the message each has in Node.
 #[derive(Debug, Clone, Copy)]
 enum Refusal {
@@ -187,10 +196,8 @@ impl Engine {
             None if *request.method() != Method::GET => refuse(Refusal::BadMethod),
             None if websocket != over_websocket => refuse(Refusal::BadRequest),
             None => {
-                let protocol = match &query.eio {
-                    eio if eio.is("4") => Protocol::V4,
-                    eio if eio.is("3") => Protocol::V3,
-                    _ => return refuse(Refusal::UnsupportedProtocol),
+                let Some(protocol) = query.protocol() else {
+                    return refuse(Refusal::UnsupportedProtocol);
                 };
                 self.open(request, protocol, websocket, query.base64_only)
             }
@@ -224,38 +231,41 @@ impl Engine {
     }
 
     fn refuse_admission(&self) -> Option<Response> {
-        let full = self.shared.sessions.len() >= self.shared.options.connections_max
-            || self.shared.draining.load(Ordering::Relaxed);
-        let admitted = || {
-            let mut admission = self.admission.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            admission.admit(Instant::now())
-        };
-        if full || !admitted() {
-            self.shared.metrics.connects_refused.inc();
-            // An unchanged client takes it for a failed connection and comes back with its back-off.
-            let retry = [(header::RETRY_AFTER, if full { "5" } else { "1" })];
-            return Some((StatusCode::SERVICE_UNAVAILABLE, retry, "busy, try again\n").into_response());
-        }
-        None
+        let retry_after = self.busy()?;
+        self.shared.metrics.connects_refused.inc();
+        // An unchanged client takes it for a failed connection and comes back with its back-off.
+        let retry = [(header::RETRY_AFTER, retry_after)];
+        Some((StatusCode::SERVICE_UNAVAILABLE, retry, "busy, try again\n").into_response())
     }
 
-    /// Makes a session and hands its virtual websocket to socketioxide. A websocket comes with what was
-    /// read behind its handshake, which is taken before anything that follows it.
+    /// Seconds after which one more session may be asked for again; `None` admits it.
+    pub(super) fn busy(&self) -> Option<&'static str> {
+        let full = self.shared.sessions.len() >= self.shared.options.connections_max;
+        if full || self.shared.draining.load(Ordering::Relaxed) {
+            return Some("5");
+        }
+        let mut admission = self.admission.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (!admission.admit(Instant::now())).then_some("1")
+    }
+
+    /// Makes a session and hands its virtual websocket to socketioxide.
     pub(super) fn start(
         &self,
         protocol: Protocol,
         base64_only: bool,
         handshake: Handshake,
-        websocket: Option<(Wire, &mut [u8])>,
+        opening: Option<Opening<'_>>,
     ) -> Arc<Session> {
         let id = SessionId(random_id());
-        let (wire, read_ahead) = websocket.unzip();
+        let (wire, first) =
+            opening.map(|opening| (opening.wire, (opening.answer, opening.read_ahead))).unzip();
         let session = Arc::new(Session::new(id, protocol, base64_only, handshake, self.shared.clone(), wire));
         self.shared.sessions.insert(session.clone());
-        if let Some(read_ahead) = read_ahead {
-            let open = self.open_packet(&id, false);
+        if let Some((answer, read_ahead)) = first {
+            let open = server_frame(Opcode::Text, self.open_packet(&id, false).as_bytes());
             let mut state = session.lock();
-            state.outbox.push_packet(server_frame(Opcode::Text, open.as_bytes()), 0);
+            // One entry: nothing may come between them, and nothing is before them.
+            state.outbox.push_packet([answer, &open].concat().into(), 0);
             session.flush(&mut state);
             drop(state);
             session.feed(read_ahead);
@@ -300,7 +310,7 @@ fn preflight(headers: &HeaderMap) -> Response {
     response
 }
 
-fn allow_origin(origins: &Origins, origin: HeaderValue, headers: &mut HeaderMap) {
+pub(super) fn allow_origin(origins: &Origins, origin: HeaderValue, headers: &mut HeaderMap) {
     if *origins == Origins::Any {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         return;

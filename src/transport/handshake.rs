@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, Uri, header, request::Parts};
 
+use super::Protocol;
+
 /// The request that opened a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handshake {
@@ -95,6 +97,11 @@ impl EngineQuery {
             }
         }
         query
+    }
+
+    pub(super) fn protocol(&self) -> Option<Protocol> {
+        let is = |number| self.eio.is(number);
+        if is("4") { Some(Protocol::V4) } else { is("3").then_some(Protocol::V3) }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::REQUEST_TIMEOUT;
+use super::{Engine, REQUEST_TIMEOUT};
 use crate::observe::Metrics;
 
 /// How long to wait when the process has no descriptors left.
@@ -44,7 +44,7 @@ pub struct PeerAddr(pub SocketAddr);
 pub struct ListenerOptions {
     /// How many HTTP connections there may be. Websockets have left HTTP and count as sessions.
     pub connections_max: usize,
-    /// How long the head of a request may take, the first one from accepting the connection.
+    /// How long the head of a request may take. The first byte of a connection has as long.
     pub head_timeout: Duration,
 }
 
@@ -75,6 +75,7 @@ impl Listener {
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
+        prepare(&socket);
         socket.listen(4096)?;
         let socket = TcpListener::from_std(socket.into())?;
         Ok(Self { socket, options, metrics, complained: None })
@@ -88,8 +89,9 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves `router` until `stop`, then lets requests under way finish.
-    pub async fn serve(mut self, router: Router, stop: CancellationToken) {
+    /// Serves `router` until `stop`, then lets requests under way finish. Websockets of new sessions go to
+    /// `engine` directly.
+    pub async fn serve(mut self, engine: Option<Engine>, router: Router, stop: CancellationToken) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -101,9 +103,14 @@ impl Listener {
                 accepted = self.socket.accept() => match accepted {
                     Ok((stream, _)) if connections.len() >= self.options.connections_max => self.refuse(&stream),
                     Ok((stream, peer)) => {
-                        prepare(&stream);
+                        let (engine, router, stop) = (engine.clone(), router.clone(), stop.clone());
                         let head_timeout = self.options.head_timeout;
-                        connections.spawn(connection(stream, peer, router.clone(), head_timeout, stop.clone()));
+                        connections.spawn(async move {
+                            let first = first(engine, stream, peer, head_timeout, &stop).await;
+                            if let Some(stream) = first {
+                                connection(stream, peer, router, head_timeout, stop).await;
+                            }
+                        });
                     }
                     Err(error) => self.failed(&error).await,
                 },
@@ -149,11 +156,25 @@ impl Listener {
     }
 }
 
-fn prepare(stream: &TcpStream) {
-    // Options are best effort: a connection without them still works.
-    stream.set_nodelay(true).ok();
-    socket2::SockRef::from(stream).set_send_buffer_size(SEND_BUFFER_BYTES).ok();
-    rustix::net::sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MS).ok();
+/// Options that the kernel hands on to every socket accepted here. Best effort: a connection without them
+/// still works.
+fn prepare(socket: &socket2::Socket) {
+    socket.set_tcp_nodelay(true).ok();
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES).ok();
+    rustix::net::sockopt::set_tcp_user_timeout(socket, USER_TIMEOUT_MS).ok();
+}
+
+/// The connection's first bytes: gives it back if they are for the HTTP server.
+async fn first(
+    engine: Option<Engine>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    head_timeout: Duration,
+    stop: &CancellationToken,
+) -> Option<TcpStream> {
+    let Some(engine) = engine else { return Some(stream) };
+    let taking = tokio::time::timeout(head_timeout, engine.take_websocket(stream, peer));
+    stop.run_until_cancelled(taking).await?.ok()?
 }
 
 async fn connection(
@@ -202,7 +223,7 @@ mod tests {
         let addr = listener.addr().unwrap();
         let broken = get(async || -> &str { panic!("a bug in one request") });
         let router = Router::new().route("/", get(async || "fine")).route("/broken", broken);
-        Served { addr, metrics, task: tokio::spawn(listener.serve(router, stop.clone())), stop }
+        Served { addr, metrics, task: tokio::spawn(listener.serve(None, router, stop.clone())), stop }
     }
 
     /// Everything that comes until the other side closes.
@@ -246,6 +267,19 @@ mod tests {
         assert!(ask(served.addr, REQUEST).await.ends_with("fine"));
         served.stop.cancel();
         served.task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn options_are_handed_on_to_what_is_accepted() {
+        let options = ListenerOptions::for_sessions(1);
+        let listener =
+            Listener::bind("127.0.0.1:0".parse().unwrap(), options, Arc::new(Metrics::default())).unwrap();
+        let _client = TcpStream::connect(listener.addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.socket.accept().await.unwrap();
+        let socket = socket2::SockRef::from(&accepted);
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(socket.send_buffer_size().unwrap(), 2 * SEND_BUFFER_BYTES);
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(&accepted).unwrap(), USER_TIMEOUT_MS);
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ mod polling;
 mod session;
 mod sessions;
 mod shared_frame;
+mod short_way;
 mod upgrade;
 mod wire;
 

@@ -402,7 +402,9 @@ impl Session {
         match link {
             Link::Websocket(wire) => {
                 let code = code.unwrap_or_else(|| reason.websocket_code());
-                self.shared.linger(wire.close(&mut state.outbox, code));
+                if let Some(socket) = wire.close(&mut state.outbox, code) {
+                    self.shared.linger(socket);
+                }
             }
             Link::Polling(polling) => {
                 if let Some(waiter) = polling.waiter {

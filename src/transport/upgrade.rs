@@ -17,6 +17,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::{
     Engine, Handshake, Protocol, Session,
+    engine::Opening,
     frame::{Opcode, server_frame},
     incoming::Event,
     outbox::Outbox,
@@ -34,14 +35,13 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// The `101` for a valid handshake, or the `400` of the `ws` package.
-fn accept(request: &Request<Body>) -> Result<Response, Box<Response>> {
-    let headers = request.headers();
+pub(super) fn accept(method: &Method, headers: &HeaderMap) -> Result<Response, Box<Response>> {
     let get = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let bad = |status: StatusCode, why: &'static str| {
         let headers = [(header::CONNECTION, "close"), (header::CONTENT_TYPE, "text/html")];
         Box::new((status, headers, why).into_response())
     };
-    if *request.method() != Method::GET {
+    if *method != Method::GET {
         return Err(bad(StatusCode::METHOD_NOT_ALLOWED, "Invalid HTTP method"));
     }
     let key = get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24 && key.ends_with("=="));
@@ -79,13 +79,14 @@ pub(super) fn direct(
     protocol: Protocol,
     handshake: Handshake,
 ) -> Response {
-    let response = match accept(&request) {
+    let response = match accept(request.method(), request.headers()) {
         Ok(response) => response,
         Err(refused) => return *refused,
     };
     tokio::spawn(async move {
         if let Some((socket, mut read_ahead)) = socket_of(request).await {
-            engine.start(protocol, false, handshake, Some((Wire::new(socket), &mut read_ahead)));
+            let opening = Opening { wire: Wire::new(socket), answer: b"", read_ahead: &mut read_ahead };
+            engine.start(protocol, false, handshake, Some(opening));
         }
     });
     response
@@ -93,7 +94,7 @@ pub(super) fn direct(
 
 /// A websocket for a session that polls: probes it.
 pub(super) fn existing(session: Arc<Session>, request: Request<Body>) -> Response {
-    let response = match accept(&request) {
+    let response = match accept(request.method(), request.headers()) {
         Ok(response) => response,
         Err(refused) => return *refused,
     };

@@ -51,12 +51,14 @@ pub(super) enum End {
 pub(super) struct Wire {
     socket: TcpStream,
     incoming: Incoming,
+    /// The peer has gone: there is nobody to say goodbye to.
+    is_over: bool,
 }
 
 impl Wire {
     /// `read_ahead`: bytes that the HTTP layer read behind the handshake request.
     pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket, incoming: Incoming::default() }
+        Self { socket, incoming: Incoming::default(), is_over: false }
     }
 
     /// Parses bytes that were read elsewhere.
@@ -86,6 +88,7 @@ impl Wire {
                 Err(_) => Some(Read::end(End::Error)),
             });
             if let Some(read) = read {
+                self.is_over = matches!(read.end, Some(End::Eof | End::Error));
                 return Poll::Ready(read);
             }
         }
@@ -128,14 +131,17 @@ impl Wire {
     /// Says goodbye as far as the kernel takes it now, and stops writing. The socket is returned so
     /// that it can stay open for a moment: closed with unread input, it would reset the connection
     /// and the client would never see the close frame.
-    pub(super) fn close(mut self, outbox: &mut Outbox, code: u16) -> TcpStream {
+    pub(super) fn close(mut self, outbox: &mut Outbox, code: u16) -> Option<TcpStream> {
+        if self.is_over {
+            return None;
+        }
         let payload = if code == 1005 { Bytes::new() } else { Bytes::copy_from_slice(&code.to_be_bytes()) };
         outbox.push_packet(server_frame(Opcode::Close, &payload), 0);
         // Whether the peer hears it or not, the connection is over.
         if self.write(outbox).is_ok() {
             socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write).ok();
         }
-        self.socket
+        Some(self.socket)
     }
 }
 

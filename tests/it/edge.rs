@@ -163,6 +163,51 @@ async fn websocket_violations_close_with_their_codes() {
         .await;
 }
 
+/// A websocket handshake with CONNECT right behind it, cut at these bytes; what comes back
+/// until both are answered.
+async fn handshake(addr: &str, cuts: &[usize]) -> (Vec<String>, String) {
+    let head = format!(
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\n\
+         Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\nOrigin: https://good.com\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let bytes = [head.as_bytes(), &[0x81, 0x82, 0, 0, 0, 0, b'4', b'0']].concat();
+    let mut socket = TcpStream::connect(addr).await.unwrap();
+    let mut sent = 0;
+    for &cut in cuts.iter().chain([&bytes.len()]) {
+        socket.write_all(&bytes[sent..cut]).await.unwrap();
+        sent = cut;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut answer = Vec::new();
+    let connected = async {
+        while !String::from_utf8_lossy(&answer).contains("40{") {
+            assert_ne!(socket.read_buf(&mut answer).await.unwrap(), 0, "closed early");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), connected).await.expect("CONNECT is answered");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, frames) = answer.split_once("\r\n\r\n").unwrap();
+    let mut lines: Vec<String> = head.lines().map(str::to_lowercase).collect();
+    lines.retain(|line| !line.starts_with("date: "));
+    lines.sort();
+    (lines, frames.to_owned())
+}
+
+#[tokio::test]
+async fn a_websocket_handshake_is_answered_alike_whole_and_in_pieces() {
+    let redis = RedisServer::start().await;
+    let gateway = gateway(&redis).await;
+    let (whole, frames) = handshake(gateway.addr(), &[]).await;
+    assert!(frames.contains("0{\"sid\":\""), "OPEN comes first: {frames}");
+    assert!(whole.contains(&"access-control-allow-origin: https://good.com".to_owned()), "{whole:?}");
+    assert!(whole.contains(&"sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=".to_owned()), "{whole:?}");
+    for cuts in [&[1][..], &[40, 100]] {
+        let (pieces, _) = handshake(gateway.addr(), cuts).await;
+        assert_eq!(pieces, whole, "{cuts:?}");
+    }
+}
+
 #[tokio::test]
 async fn silence_is_death_and_an_answered_ping_is_life() {
     let redis = RedisServer::start().await;
