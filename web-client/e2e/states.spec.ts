@@ -38,6 +38,11 @@ test('a gateway that is down from the start is said, and recovers by itself', as
       link.say({ kind: 'scope', scope: { fleets: ['nobody'], shape: null } });
     });
     await expect(page.getByTestId('state-down')).toContainText('cannot be reached');
+    await gateway.restart();
+    await expect(page.getByTestId('state-down')).toBeHidden();
+    await expect(page.getByTestId('connection')).toContainText('Live');
+    await page.getByRole('button', { name: 'Show everything' }).click();
+    await expectAssets(page, 100);
   } finally {
     await gateway.stop();
   }

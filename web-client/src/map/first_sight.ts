@@ -18,6 +18,9 @@ const WAIT_MAX_MS = 3_000;
 /** Parts of a snapshot arrive by the dozen a second. */
 const DRAW_EVERY_MS = 100;
 
+/** A canvas that is read often is kept off the GPU, which is what everything here is about. */
+const IN_SOFTWARE: CanvasRenderingContext2DSettings = { willReadFrequently: true };
+
 export class FirstSight {
   /** Resolves when assets are on screen, or when there is no point in waiting for them. */
   readonly shown: Promise<void>;
@@ -57,8 +60,8 @@ export class FirstSight {
       this.#root.append(canvas);
       return canvas;
     };
-    this.#dots = layer('dots').getContext('2d') as CanvasRenderingContext2D;
-    this.#overlay = new Overlay(layer('overlay'), store);
+    this.#dots = layer('dots').getContext('2d', IN_SOFTWARE) as CanvasRenderingContext2D;
+    this.#overlay = new Overlay(layer('overlay'), store, IN_SOFTWARE);
     container.append(this.#root);
     this.shown = new Promise((resolve) => {
       this.#resolve = resolve;
