@@ -145,6 +145,8 @@ export async function freePort(): Promise<number> {
 /** A TCP proxy that lets through only so many bytes a second from the gateway to the page. */
 export class SlowLink {
   bytesPerS = Number.POSITIVE_INFINITY;
+  /** Connections whose request names this path are cut, as by a proxy whose upstream is down. */
+  cut: string | null = null;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #port = 0;
@@ -161,7 +163,10 @@ export class SlowLink {
           far.destroy();
         });
       }
-      near.pipe(far);
+      near.on('data', (chunk) => {
+        if (this.cut !== null && chunk.includes(this.cut)) near.destroy();
+        else far.write(chunk);
+      });
       far.on('data', (chunk) => {
         near.write(chunk);
         if (!Number.isFinite(this.bytesPerS)) return;
