@@ -8,11 +8,12 @@ use tokio::{net::TcpListener, runtime::Handle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cluster::Member,
     config::{AuthKind, Config},
     dispatch::{Audience, DispatchOptions},
     gateway::{Gateway, GatewayOptions},
-    http::{self, Admin},
-    observe::{Condition, MemoryClasses, Metrics, Readiness, RuntimeLag},
+    http::{self, Admin, AdminGrant, AskReplicas, Ops, Replica, Replicas},
+    observe::{Condition, History, MemoryClasses, Metrics, Readiness, RuntimeLag, Sampler},
     shutdown::Signals,
     sockets::SocketOptions,
     store::Store,
@@ -75,10 +76,14 @@ impl App {
         let store = upstream.store.clone();
         upstream.start(&gateway, &metrics, &readiness, &tasks, &stop_sources, &stop);
 
+        let memory = memory_classes(&gateway.engine, &gateway.audience, store.as_ref());
+        let history = History::default();
+        let sampler = Sampler::new(metrics.clone(), memory.clone(), history.clone());
+        tasks.spawn("sampler", sampler.run(stop.clone()));
         let parts = Admin {
             metrics,
             readiness,
-            memory: memory_classes(&gateway.engine, &gateway.audience, store.as_ref()),
+            memory,
             connections: connections(&gateway.engine),
             count: zombies(&gateway.audience),
         };
@@ -87,7 +92,10 @@ impl App {
             AuthKind::None => "none",
         };
         let page = http::page_config(&config.shared.page, &config.shared.operation.replica(), auth);
-        let routes = gateway.routes().merge(page).merge(http::web_client());
+        let replica = config.shared.operation.replica();
+        let ask_replicas = ask_replicas(gateway.member.clone(), replica.clone());
+        let ops = Ops { replica, history, may_see: admin_grant(config), ask_replicas };
+        let routes = gateway.routes().merge(page).merge(ops.router()).merge(http::web_client());
         tasks.spawn("listener", public.serve(Some(gateway.engine.clone()), routes, stop.clone()));
         tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
         serving.set_ready();
@@ -204,6 +212,26 @@ fn memory_classes(engine: &Engine, audience: &Arc<Audience>, store: Option<&Stor
     classes
 }
 
+/// Whose requests may see `/api/ops`.
+fn admin_grant(config: &Config) -> AdminGrant {
+    match config.auth {
+        AuthKind::None => Arc::new(|_| true),
+    }
+}
+
+fn ask_replicas(member: Member, name: String) -> AskReplicas {
+    let ask = move |member: Member, name: String| async move {
+        let (others, count) = member.others_by_name().await;
+        let mut this = member.who();
+        this["id"] = name.into();
+        let read = |who| serde_json::from_value::<Replica>(who).ok();
+        let known: Vec<Replica> = [this].into_iter().chain(others).filter_map(read).collect();
+        let silent = (count + 1).saturating_sub(known.len());
+        Replicas { known, silent }
+    };
+    Arc::new(move || Box::pin(ask(member.clone(), name.clone())))
+}
+
 fn zombies(audience: &Arc<Audience>) -> Arc<dyn Fn() + Send + Sync> {
     let audience = audience.clone();
     Arc::new(move || audience.count_zombies())
@@ -265,7 +293,15 @@ mod tests {
         let shards = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         assert_eq!(app.tasks.names(), {
             let mut names = vec!["shard"; shards];
-            names.extend(["admin-http", "listener", "pipeline", "regions", "relay", "session-sweeper"]);
+            names.extend([
+                "admin-http",
+                "listener",
+                "pipeline",
+                "regions",
+                "relay",
+                "sampler",
+                "session-sweeper",
+            ]);
             names.sort_unstable();
             names
         });

@@ -6,9 +6,11 @@
 mod admin;
 mod debug;
 mod health;
+mod ops;
 mod page;
 mod web_client;
 
 pub use admin::{Admin, ConnectionList, serve};
+pub use ops::{AdminGrant, AskReplicas, Ops, Replica, Replicas};
 pub use page::{PageOptions, page_config};
 pub use web_client::web_client;
