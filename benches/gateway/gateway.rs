@@ -114,6 +114,7 @@ impl fmt::Display for Peer {
 pub(crate) struct Gateway {
     child: Child,
     pub(crate) port: u16,
+    admin_port: Option<u16>,
 }
 
 impl Gateway {
@@ -129,10 +130,12 @@ impl Gateway {
         machine::pin(&cores.server)?;
         let child = command.spawn();
         machine::pin(&cores.load)?;
-        let gateway = Self { child: child.with_context(|| format!("cannot start {peer}"))?, port };
+        let has_metrics = matches!(peer.kind, Kind::Fleetcast { .. });
+        let child = child.with_context(|| format!("cannot start {peer}"))?;
+        let gateway = Self { child, port, admin_port: has_metrics.then_some(admin_port) };
         await_port(port, START_PATIENCE)
             .with_context(|| format!("{peer} does not listen: see {}", log.display()))?;
-        if matches!(peer.kind, Kind::Fleetcast { .. }) {
+        if has_metrics {
             await_ready(admin_port).with_context(|| format!("{peer} is not ready: see {}", log.display()))?;
         }
         Ok(gateway)
@@ -149,6 +152,30 @@ impl Gateway {
     pub(crate) fn rss_mb(&self) -> Result<f64> {
         Ok(machine::rss_bytes(self.pid())? / 1e6)
     }
+
+    /// The runtime's lag so far, as far as the gateway tells it: bounds in seconds, and samples up to each.
+    pub(crate) fn runtime_lag(&self) -> Option<Vec<(f64, u64)>> {
+        use std::io::{Read, Write};
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port?)).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let bucket = |line: &str| {
+            let rest = line.strip_prefix("fleetcast_runtime_lag_seconds_bucket{le=\"")?;
+            let (bound, count) = rest.split_once("\"} ")?;
+            Some((bound.parse().unwrap_or(f64::INFINITY), count.trim().parse().ok()?))
+        };
+        Some(text.lines().filter_map(bucket).collect())
+    }
+}
+
+/// The 99th percentile of what came between two looks at a histogram: the bound of its bucket, in ms.
+pub(crate) fn p99_ms_between(before: &[(f64, u64)], after: &[(f64, u64)]) -> Option<f64> {
+    let new: Vec<(f64, u64)> =
+        before.iter().zip(after).map(|((_, old), (bound, new))| (*bound, new - old)).collect();
+    let (_, all) = new.last()?;
+    let enough = |(_, count): &&(f64, u64)| *count as f64 >= 0.99 * *all as f64;
+    new.iter().find(enough).map(|(bound, _)| bound * 1000.0)
 }
 
 impl Drop for Gateway {

@@ -84,6 +84,11 @@ impl Rig {
         Ok(Self { crowd, gateway, redis, fleets, clock })
     }
 
+    /// More viewers, on a thread of their own: what happens to them must not delay the reading of others.
+    pub(crate) fn another_crowd(&self) -> Result<Crowd> {
+        Crowd::start(self.gateway.port, Arc::clone(&self.fleets), self.clock)
+    }
+
     /// Opens viewers and waits until the gateway had time to subscribe to their fleets.
     pub(crate) fn open(&self, plans: Vec<Plan>) -> Result<Opened> {
         let opened = self.crowd.open(plans, IN_FLIGHT)?;
