@@ -98,7 +98,7 @@ impl Fleet {
             }
             return;
         }
-        budget.sent();
+        budget.sent(burst.frames.len());
         match member.viewer.session.send(&burst.frames) {
             Sent::Yes => {
                 member.burst = burst.number;

@@ -382,10 +382,12 @@ impl Fleet {
         self.over.is_some_and(|(over, since)| over == epoch && since.elapsed() < STRAGGLERS_TIME)
     }
 
-    /// Whether an answer of the store may be of another life of the counter than what came meanwhile: which
-    /// of them is the later one, the next answer tells.
+    /// Whether an answer of the store may be of another life of the counter than what came meanwhile, or came
+    /// and waits: which of them is the later one, the next answer tells.
     pub(super) fn doubts(&self, answer: &Snapshot) -> bool {
-        answer.epoch != self.epoch && !self.since_asked.is_empty()
+        let known = [Some(answer.epoch), Some(self.epoch), None];
+        let waits = self.later.iter().any(|(_, epoch)| !known.contains(epoch));
+        answer.epoch != self.epoch && (waits || !self.since_asked.is_empty())
     }
 
     /// The store is being asked.

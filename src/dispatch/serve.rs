@@ -27,6 +27,8 @@ const VISIT_COST: usize = 1;
 const SEND_COST: usize = 16;
 /// Text that is written for as much as a send.
 const ENCODED_BYTES: usize = 4096;
+/// Bytes that the kernel copies for as much as a send.
+const COPIED_BYTES: usize = 8192;
 /// States that are listed for as much as a visit.
 const LISTED_STATES: usize = 4;
 
@@ -53,8 +55,8 @@ impl Budget {
         self.spend(VISIT_COST);
     }
 
-    pub(super) fn sent(&mut self) {
-        self.spend(SEND_COST);
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.spend(SEND_COST * (1 + bytes / COPIED_BYTES));
     }
 
     fn encoded(&mut self, bytes: usize) {

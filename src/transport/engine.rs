@@ -260,14 +260,14 @@ impl Engine {
         let (wire, first) =
             opening.map(|opening| (opening.wire, (opening.answer, opening.read_ahead))).unzip();
         let session = Arc::new(Session::new(id, protocol, base64_only, handshake, self.shared.clone(), wire));
-        self.shared.sessions.insert(session.clone());
-        if let Some((answer, read_ahead)) = first {
+        if let Some((answer, _)) = &first {
             let open = server_frame(Opcode::Text, self.open_packet(&id, false).as_bytes());
-            let mut state = session.lock();
-            // One entry: nothing may come between them, and nothing is before them.
-            state.outbox.push_packet([answer, &open].concat().into(), 0);
-            session.flush(&mut state);
-            drop(state);
+            // One entry: nothing may come between them. Before anybody can see the session, and close it.
+            session.lock().outbox.push_packet([*answer, &open].concat().into(), 0);
+        }
+        self.shared.sessions.insert(session.clone());
+        if let Some((_, read_ahead)) = first {
+            session.flush(&mut session.lock());
             session.feed(read_ahead);
         }
         // Constant and without headers: socketioxide keeps it for the life of the session.

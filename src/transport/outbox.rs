@@ -91,10 +91,11 @@ impl Outbox {
     }
 
     /// Queues a heartbeat before everything that is not partly written: behind a backlog it would come
-    /// too late to be answered. No Socket.IO packet is split by it.
+    /// too late to be answered. No Socket.IO packet is split by it. Before CONNECT it takes its turn: the
+    /// first entry opens the session, and may hold the answer to the handshake.
     pub(crate) fn push_urgent(&mut self, frame: Bytes) {
         self.bytes += frame.len();
-        let at = usize::from(self.written > 0);
+        let at = if self.connected { usize::from(self.written > 0) } else { self.entries.len() };
         self.entries.insert(at, frame);
     }
 

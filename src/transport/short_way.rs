@@ -5,7 +5,7 @@
 //! Invariant: what is not taken is not touched. The bytes are only looked at, so a request that is unusual,
 //! broken, cut in two, or to be refused is answered by the HTTP server, which knows nothing of this.
 
-use std::{cell::RefCell, net::SocketAddr};
+use std::net::SocketAddr;
 
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
@@ -26,10 +26,6 @@ use super::{
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 const HEADERS_MAX: usize = 64;
 
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; HEAD_BYTES_MAX].into());
-}
-
 /// A handshake that may become a session.
 struct Wanted {
     head_bytes: usize,
@@ -44,18 +40,19 @@ impl Engine {
         if socket.readable().await.is_err() {
             return Some(socket);
         }
-        let wanted = SCRATCH.with_borrow_mut(|bytes| {
-            let look = || Ok(recv(&socket, &mut bytes[..], RecvFlags::PEEK)?.1);
-            let len = socket.try_io(Interest::READABLE, look).ok()?;
-            self.wanted(bytes.get(..len)?, peer)
-        });
+        self.take_ready(socket, peer)
+    }
+
+    fn take_ready(&self, socket: TcpStream, peer: SocketAddr) -> Option<TcpStream> {
+        let mut bytes = [0; HEAD_BYTES_MAX];
+        let look = socket.try_io(Interest::READABLE, || Ok(recv(&socket, &mut bytes, RecvFlags::PEEK)?.1));
+        let wanted = look.ok().and_then(|len| self.wanted(bytes.get(..len)?, peer));
         let Some(Wanted { head_bytes, protocol, handshake, answer }) = wanted else { return Some(socket) };
         // Asked last, since whoever is admitted uses up a place; who is not is told so by the HTTP server.
         if self.busy().is_some() {
             return Some(socket);
         }
-        let read = SCRATCH.with_borrow_mut(|bytes| socket.try_read(&mut bytes[..head_bytes]));
-        if read.is_ok_and(|read| read == head_bytes) {
+        if socket.try_read(&mut bytes[..head_bytes]).is_ok_and(|read| read == head_bytes) {
             let opening = Opening { wire: Wire::new(socket), answer: &answer, read_ahead: &mut [] };
             self.start(protocol, false, handshake, Some(opening));
         }

@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use super::{
     CloseReason, EngineOptions, Handshake, Protocol, Session, SessionId, Shared, frame::parse_server_frame,
-    sessions::random_id,
+    sessions::random_id, wire::Wire,
 };
 use crate::observe::Metrics;
 
@@ -18,12 +18,17 @@ pub(crate) struct TestClient {
 impl TestClient {
     /// A connected client whose queue is bounded to so many bytes.
     pub(crate) fn connect(queue_bytes: usize) -> Self {
+        Self::over(queue_bytes, None)
+    }
+
+    /// The same, whose session has a websocket.
+    pub(super) fn over(queue_bytes: usize, wire: Option<Wire>) -> Self {
         let options = EngineOptions { viewer_queue_bytes: queue_bytes, ..EngineOptions::default() };
         let shared = Arc::new(Shared::new(options, Arc::new(Metrics::default())));
         let (parts, ()) = http::Request::new(()).into_parts();
         let handshake = Handshake::new(&parts, Ipv4Addr::LOCALHOST.into(), 0);
         let id = SessionId(random_id());
-        let session = Arc::new(Session::new(id, Protocol::V4, false, handshake, shared, None));
+        let session = Arc::new(Session::new(id, Protocol::V4, false, handshake, shared, wire));
         session.lock().outbox.set_connected();
         Self { session }
     }

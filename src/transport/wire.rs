@@ -137,10 +137,9 @@ impl Wire {
         }
         let payload = if code == 1005 { Bytes::new() } else { Bytes::copy_from_slice(&code.to_be_bytes()) };
         outbox.push_packet(server_frame(Opcode::Close, &payload), 0);
-        // Whether the peer hears it or not, the connection is over.
-        if self.write(outbox).is_ok() {
-            socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write).ok();
-        }
+        // Often it is a write that finds out that the peer has gone.
+        self.write(outbox).ok()?;
+        socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write).ok();
         Some(self.socket)
     }
 }
@@ -148,5 +147,75 @@ impl Wire {
 impl Read {
     fn end(end: End) -> Self {
         Self { events: SmallVec::new(), end: Some(end) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::transport::{Bridge, Sent, TestClient, frame::parse_server_frame};
+
+    /// Both ends of a connection that holds little.
+    async fn narrow() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = tokio::net::TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(4096).unwrap();
+        let client = client.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        socket2::SockRef::from(&server).set_send_buffer_size(4608).unwrap();
+        (server, client)
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_takes_in_part_goes_on_in_order_and_heartbeats_fall_between_frames() {
+        let (server, mut socket) = narrow().await;
+        let client = TestClient::over(1 << 20, Some(Wire::new(server)));
+        // socketioxide's side: whoever reads the bridge drives the socket.
+        let mut bridge = Bridge::new(client.session.clone());
+        let driver = tokio::spawn(async move { bridge.read_u8().await });
+        let frame = |number: usize| server_frame(Opcode::Text, format!("{number:0>900}").as_bytes());
+        let reading = tokio::spawn(async move {
+            let (mut read, mut numbers, mut pings) = (Vec::new(), Vec::new(), 0);
+            while numbers.len() < 400 {
+                tokio::time::sleep(Duration::from_micros(200)).await;
+                assert_ne!(socket.read_buf(&mut read).await.unwrap(), 0);
+                while let Some(frame) = parse_server_frame(&read) {
+                    match frame.payload(&read) {
+                        b"2" => pings += 1,
+                        text => numbers.push(std::str::from_utf8(text).unwrap().parse::<usize>().unwrap()),
+                    }
+                    read.drain(..frame.len());
+                }
+            }
+            (numbers, pings)
+        });
+        let mut partly = 0;
+        for number in 0..400 {
+            assert_eq!(client.session.send(&frame(number)), Sent::Yes);
+            let backlog = client.session.backlog_bytes();
+            partly += usize::from(backlog % frame(0).len() != 0);
+            if number % 10 == 0 {
+                let mut state = client.session.lock();
+                state.outbox.push_urgent(server_frame(Opcode::Text, b"2"));
+                client.session.flush(&mut state);
+            }
+            // At times everything is taken, and the next one goes past the queue again.
+            let pause = if number % 40 == 39 { 100 } else { 0 };
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        let limit = tokio::time::timeout(Duration::from_secs(20), reading);
+        let (numbers, pings) = limit.await.expect("all arrives").unwrap();
+        assert_eq!(numbers, (0..400).collect::<Vec<_>>());
+        assert!(pings >= 39, "{pings}");
+        assert!(partly > 0, "the kernel took everything whole: nothing was tried");
+        drop(client);
+        driver.await.unwrap().unwrap_err();
     }
 }
