@@ -8,7 +8,9 @@ use tokio::{net::TcpListener, runtime::Handle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{AuthKind, Config},
+    auth::{AuthSettings, Authenticator},
+    canary::Canary,
+    config::Config,
     dispatch::{Audience, DispatchOptions},
     gateway::{Gateway, GatewayOptions},
     http::{self, Admin},
@@ -60,7 +62,7 @@ impl App {
             .await
             .with_context(|| format!("cannot listen on {} (FLEETCAST_ADMIN_LISTEN)", ports.admin_listen))?;
         let (public_addr, admin_addr) = (public.addr()?, admin.local_addr()?);
-        if config.auth == AuthKind::None {
+        if matches!(config.auth, AuthSettings::None) {
             tracing::warn!("authentication is off: everybody who reaches the public port sees every fleet");
         }
         let lag = RuntimeLag::start(Handle::current(), Arc::clone(&metrics))
@@ -68,10 +70,23 @@ impl App {
 
         let (stop_sources, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = Tasks::default();
-        let upstream = Upstream::build(config, &metrics, &readiness)?;
-        let options = gateway_options(config, upstream.relays_only());
+        let mut upstream = Upstream::build(config, &metrics, &readiness)?;
+        let canary = &config.shared.canary;
+        let own_key: Option<Arc<str>> =
+            (!canary.canary_interval.is_zero()).then(|| format!("{:032x}", rand::random::<u128>()).into());
+        if let Some(key) = own_key.clone() {
+            let (entrance, condition) = (upstream.entrance(config)?, readiness.condition("canary"));
+            let interval = canary.canary_interval;
+            let canary = Canary::new(entrance, public_addr, key, interval, metrics.clone(), condition);
+            tasks.spawn("canary", canary.run(stop_sources.clone()));
+        }
+        let options = gateway_options(config, upstream.relays_only(), own_key);
         let cluster = upstream::cluster(config, &metrics, &readiness)?;
-        let gateway = Gateway::start(options, cluster, upstream.supply(), &metrics, &tasks, &stop);
+        let (auth, key_set) = Authenticator::build(&config.auth, &metrics, || readiness.condition("auth"))?;
+        if let Some(key_set) = key_set {
+            tasks.spawn("key-set", key_set.run(stop.clone()));
+        }
+        let gateway = Gateway::start(options, cluster, upstream.supply(), auth, &metrics, &tasks, &stop);
         let store = upstream.store.clone();
         upstream.start(&gateway, &metrics, &readiness, &tasks, &stop_sources, &stop);
 
@@ -83,11 +98,10 @@ impl App {
             count: zombies(&gateway.audience),
         };
         tasks.spawn("admin-http", serve_admin(admin, parts, stop.clone()));
-        let auth = match config.auth {
-            AuthKind::None => "none",
-        };
-        let page = http::page_config(&config.shared.page, &config.shared.operation.replica(), auth);
-        let routes = gateway.routes().merge(page).merge(http::web_client());
+        let page =
+            http::page_config(&config.shared.page, &config.shared.operation.replica(), config.auth.name());
+        let page = http::with_security_headers(page.merge(http::web_client()), &config.shared.page);
+        let routes = gateway.routes().merge(page);
         tasks.spawn("listener", public.serve(routes, stop.clone()));
         tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
         serving.set_ready();
@@ -137,7 +151,7 @@ async fn serve_admin(listener: TcpListener, parts: Admin, stop: CancellationToke
     }
 }
 
-fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
+fn gateway_options(config: &Config, relay_only: bool, own_key: Option<Arc<str>>) -> GatewayOptions {
     let edge = &config.shared.edge;
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     GatewayOptions {
@@ -151,6 +165,7 @@ fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
             connects_per_second: edge.connect_rate.per_second,
             origins: edge.origins(),
             trusted_proxies: edge.trusted_proxies.clone(),
+            own_key,
             ..EngineOptions::default()
         },
         dispatch: DispatchOptions {
@@ -222,7 +237,7 @@ fn connections(engine: &Engine) -> http::ConnectionList {
                 "backlog_bytes": session.backlog_bytes(),
             })
         };
-        engine.sessions().iter().take(limit).map(session).collect()
+        engine.sessions().iter().filter(|session| !session.is_own()).take(limit).map(session).collect()
     })
 }
 
@@ -265,7 +280,16 @@ mod tests {
         let shards = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         assert_eq!(app.tasks.names(), {
             let mut names = vec!["shard"; shards];
-            names.extend(["admin-http", "listener", "pipeline", "regions", "relay", "session-sweeper"]);
+            names.extend([
+                "admin-http",
+                "canary",
+                "expiries",
+                "listener",
+                "pipeline",
+                "regions",
+                "relay",
+                "session-sweeper",
+            ]);
             names.sort_unstable();
             names
         });

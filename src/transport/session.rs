@@ -84,6 +84,7 @@ pub struct Session {
     /// Protocol 3 polling clients that ask for base64 get no binary bodies.
     pub(super) base64_only: bool,
     handshake: Box<Handshake>,
+    is_own: bool,
     pub(super) shared: Arc<Shared>,
     backlog_bytes: AtomicUsize,
     closed: AtomicBool,
@@ -104,12 +105,20 @@ impl Session {
         let heartbeat = Heartbeat::start(protocol, shared.now_ms(), &shared.options);
         let link =
             wire.map_or_else(|| Link::Polling(Polling::default()), |wire| Link::Websocket(Box::new(wire)));
-        shared.metrics.connection_opened(protocol.number(), matches!(link, Link::Websocket(_)));
+        let is_own = shared
+            .options
+            .own_key
+            .as_deref()
+            .is_some_and(|key| handshake.query().any(|(name, value)| name == "own" && value == key));
+        if !is_own {
+            shared.metrics.connection_opened(protocol.number(), matches!(link, Link::Websocket(_)));
+        }
         Self {
             id,
             protocol,
             base64_only,
             handshake: Box::new(handshake),
+            is_own,
             shared,
             backlog_bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -131,6 +140,11 @@ impl Session {
     /// Engine.IO protocol version of the client.
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Whether this process is the client too.
+    pub fn is_own(&self) -> bool {
+        self.is_own
     }
 
     /// The request that opened the session.
@@ -362,7 +376,9 @@ impl Session {
         }
         state.link = Link::Websocket(Box::new(wire));
         state.stalled_since_ms = 0;
-        self.shared.metrics.connection_upgraded(self.protocol.number());
+        if !self.is_own {
+            self.shared.metrics.connection_upgraded(self.protocol.number());
+        }
         self.flush(state);
         self.received(state, read);
         self.note_backlog(state);
@@ -403,7 +419,9 @@ impl Session {
             waker.wake();
         }
         self.shared.sessions.remove(&self.id);
-        self.shared.metrics.connection_closed(self.protocol.number(), websocket, reason.as_str());
+        if !self.is_own {
+            self.shared.metrics.connection_closed(self.protocol.number(), websocket, reason.as_str());
+        }
     }
 
     /// Keeps the session's deadlines; called for every session about once a second.
