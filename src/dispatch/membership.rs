@@ -4,10 +4,7 @@
 //! of the same viewer in the same fleet has another number.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -33,7 +30,7 @@ impl Token {
 pub struct Membership {
     /// Which fleet.
     pub fleet: FleetId,
-    viewer: Arc<Viewer>,
+    viewer: Viewer,
     token: Token,
     dispatcher: Dispatcher,
     _watch: Watch,
@@ -42,7 +39,7 @@ pub struct Membership {
 impl Membership {
     /// Takes responsibility for ending what [`Self::join`] begins.
     #[must_use]
-    pub fn new(fleet: FleetId, viewer: Arc<Viewer>, dispatcher: Dispatcher, watch: Watch) -> Self {
+    pub fn new(fleet: FleetId, viewer: Viewer, dispatcher: Dispatcher, watch: Watch) -> Self {
         Self { fleet, viewer, token: Token::next(), dispatcher, _watch: watch }
     }
 

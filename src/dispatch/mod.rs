@@ -69,8 +69,8 @@ impl ViewerId {
     }
 }
 
-/// One connected dashboard, as dispatch sees it.
-#[derive(Debug)]
+/// One connected dashboard, as dispatch sees it. A plain value: a delivery must not look anywhere for its session.
+#[derive(Debug, Clone)]
 pub struct Viewer {
     /// Its number, unique in this process.
     pub id: ViewerId,
@@ -81,9 +81,9 @@ pub struct Viewer {
 impl Viewer {
     /// A viewer over `session`.
     #[must_use]
-    pub fn new(session: Arc<Session>) -> Arc<Self> {
+    pub fn new(session: Arc<Session>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Arc::new(Self { id: ViewerId(NEXT.fetch_add(1, Ordering::Relaxed)), session })
+        Self { id: ViewerId(NEXT.fetch_add(1, Ordering::Relaxed)), session }
     }
 }
 

@@ -89,7 +89,7 @@ pub struct Hub {
 
 /// Everything one connection holds.
 pub(crate) struct Connected {
-    viewer: Arc<Viewer>,
+    viewer: Viewer,
     memberships: Mutex<Vec<Membership>>,
     requests: Requests,
     regions: Mutex<OwnRegions>,

@@ -55,7 +55,7 @@ pub(super) struct Polling {
 #[derive(Debug)]
 pub(super) enum Link {
     Polling(Polling),
-    Websocket(Box<Wire>),
+    Websocket(Wire),
     Closed(CloseReason),
 }
 
@@ -103,13 +103,10 @@ impl Session {
         wire: Option<Wire>,
     ) -> Self {
         let heartbeat = Heartbeat::start(protocol, shared.now_ms(), &shared.options);
-        let link =
-            wire.map_or_else(|| Link::Polling(Polling::default()), |wire| Link::Websocket(Box::new(wire)));
-        let is_own = shared
-            .options
-            .own_key
-            .as_deref()
-            .is_some_and(|key| handshake.query().any(|(name, value)| name == "own" && value == key));
+        let link = wire.map_or_else(|| Link::Polling(Polling::default()), Link::Websocket);
+        let own_key = shared.options.own_key.as_deref();
+        let is_own =
+            own_key.is_some_and(|key| handshake.query().any(|(name, value)| name == "own" && value == key));
         if !is_own {
             shared.metrics.connection_opened(protocol.number(), matches!(link, Link::Websocket(_)));
         }
@@ -214,8 +211,25 @@ impl Session {
         if state.outbox.bytes() >= self.shared.options.viewer_queue_bytes {
             return Sent::Full;
         }
+        let mut written = 0;
+        if state.outbox.is_passable()
+            && let Link::Websocket(wire) = &state.link
+        {
+            match wire.write_now(frames) {
+                Ok(taken) => written = taken,
+                Err(_) => {
+                    self.close_locked(state, CloseReason::TransportError, None);
+                    return Sent::Closed;
+                }
+            }
+            self.shared.metrics.sent_bytes.inc_by(written as u64);
+            if written == frames.len() {
+                return Sent::Yes;
+            }
+        }
         let idle = state.outbox.is_empty();
         state.outbox.push_shared(frames.clone());
+        state.outbox.advance(written);
         if idle {
             self.flush(state);
         }
@@ -374,7 +388,7 @@ impl Session {
         if let Some(waiter) = polling.waiter.take() {
             waiter.wake();
         }
-        state.link = Link::Websocket(Box::new(wire));
+        state.link = Link::Websocket(wire);
         state.stalled_since_ms = 0;
         if !self.is_own {
             self.shared.metrics.connection_upgraded(self.protocol.number());

@@ -63,6 +63,7 @@ export const t = {
     failover: 'The gateway recovered from an outage; you now see the newest state',
   } as Record<string, string>,
   expiring: (time: string) => `Your access ends in ${time}`,
+  detailBody: 'Values and facts',
   noWebgl: 'This browser cannot draw the map (it has no WebGL 2). The list shows everything.',
 
   connection: 'Connection',

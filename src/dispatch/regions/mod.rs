@@ -120,7 +120,7 @@ impl Regions {
 
     /// Watches a region, or moves the viewer's region of the same name.
     /// `None`: what is there can not be had now, and a new region is not watched.
-    pub async fn watch(&self, viewer: &Arc<Viewer>, request: RegionRequest) -> Option<Watched> {
+    pub async fn watch(&self, viewer: &Viewer, request: RegionRequest) -> Option<Watched> {
         let (reply, watched) = oneshot::channel();
         self.commands.send(Command::Watch { viewer: viewer.clone(), request, reply }).await.ok();
         watched.await.ok()

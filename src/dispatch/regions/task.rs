@@ -44,7 +44,7 @@ const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) enum Command {
     Watch {
-        viewer: Arc<Viewer>,
+        viewer: Viewer,
         request: RegionRequest,
         reply: oneshot::Sender<Watched>,
     },
@@ -75,7 +75,7 @@ pub(super) enum Command {
 /// A viewer with at least one region.
 #[derive(Debug)]
 struct Watcher {
-    viewer: Arc<Viewer>,
+    viewer: Viewer,
     /// Regions that do not simply follow.
     stages: HashMap<RegionName, Stage>,
     /// Acknowledgements on their way to the viewer: nothing of the region may arrive before them.
@@ -210,8 +210,8 @@ impl RegionTask {
         }
     }
 
-    fn watch(&mut self, viewer: Arc<Viewer>, request: RegionRequest, reply: oneshot::Sender<Watched>) {
-        let (key, region) = (super::key(viewer.id), request.region.clone());
+    fn watch(&mut self, viewer: Viewer, request: RegionRequest, reply: oneshot::Sender<Watched>) {
+        let (key, region, shape) = (super::key(viewer.id), request.region.clone(), request.shape.clone());
         let subscribed = self.engine.subscribe(key, request, Instant::now());
         let watcher = self.watchers.entry(key).or_insert_with(|| Watcher {
             viewer,
@@ -223,7 +223,7 @@ impl RegionTask {
             return;
         }
         self.cells.follow(&mut self.engine, Instant::now());
-        match self.cells.awaited() {
+        match self.cells.awaited(shape.cover()) {
             Some(number) => {
                 watcher.stages.insert(region, Stage::Loading(number, reply));
                 self.load();
