@@ -39,65 +39,90 @@ async fn assert_never_written(gateway: &Gateway, made: &Made) {
     assert!(!written.contains(SECRET));
 }
 
-#[tokio::test]
-async fn each_algorithm_lets_stock_clients_in_and_what_is_wrong_is_refused_by_name() {
-    let redis = RedisServer::start().await;
-    let ok = || good(json!(["a"]));
-    let with = |key: &str, value: Value| {
-        let mut claims = ok();
-        claims["iss"] = json!("https://issuer");
-        claims["aud"] = json!(["other", "maps"]);
-        claims[key] = value;
-        claims
-    };
-    let fine = || with("iss", json!("https://issuer"));
-    let mut wanted = Wanted::default();
-    for (name, kind) in
-        [("rsa", "rsa"), ("p256", "p256"), ("p384", "p384"), ("ed", "ed25519"), ("thief", "rsa")]
-    {
-        wanted = wanted.key(name, kind);
-    }
-    let algorithms = [
-        ("rsa", "RS256"),
-        ("rsa", "RS384"),
-        ("rsa", "RS512"),
-        ("rsa", "PS256"),
-        ("rsa", "PS384"),
-        ("rsa", "PS512"),
-        ("p256", "ES256"),
-        ("p384", "ES384"),
-        ("ed", "EdDSA"),
-    ];
-    for (key, alg) in algorithms {
-        wanted = wanted.token(alg, key, alg, fine());
-    }
-    let refused = [
-        ("none", "rsa", "none", fine(), "the token is not valid"),
-        ("confused", "rsa", "HS256", fine(), "the token's algorithm is not accepted"),
-        ("stolen", "thief", "RS256", fine(), "the token's signature is not valid"),
-        ("expired", "rsa", "RS256", with("exp", json!(in_seconds(-60))), "the token has expired"),
-        ("endless", "rsa", "RS256", with("exp", Value::Null), "the token lacks a claim"),
-        ("exp as text", "rsa", "RS256", with("exp", json!("soon")), "the token lacks a claim"),
-        ("early", "rsa", "RS256", with("nbf", json!(in_seconds(60))), "the token is not valid yet"),
+/// Key and algorithm of each that is accepted.
+const ALGORITHMS: [(&str, &str); 9] = [
+    ("rsa", "RS256"),
+    ("rsa", "RS384"),
+    ("rsa", "RS512"),
+    ("rsa", "PS256"),
+    ("rsa", "PS384"),
+    ("rsa", "PS512"),
+    ("p256", "ES256"),
+    ("p384", "ES384"),
+    ("ed", "EdDSA"),
+];
+
+/// Good claims for the gateway of the test, but for one.
+fn claims_with(key: &str, value: Value) -> Value {
+    let mut claims = good(json!(["a"]));
+    claims["iss"] = json!("https://issuer");
+    claims["aud"] = json!(["other", "maps"]);
+    claims[key] = value;
+    claims
+}
+
+fn fine() -> Value {
+    claims_with("sub", json!("viewer"))
+}
+
+/// Label, key, algorithm, header, claims, and what the viewer is told.
+fn bad_tokens() -> Vec<(&'static str, &'static str, &'static str, Value, Value, &'static str)> {
+    let plain = json!({});
+    let with = claims_with;
+    let (past, future) = (json!(in_seconds(-60)), json!(in_seconds(60)));
+    let signature = "the token's signature is not valid";
+    vec![
+        ("none", "rsa", "none", plain.clone(), fine(), "the token is not valid"),
+        ("confused", "rsa", "HS256", plain.clone(), fine(), "the token's algorithm is not accepted"),
+        ("stolen", "thief", "RS256", plain.clone(), fine(), signature),
+        ("expired", "rsa", "RS256", plain.clone(), with("exp", past), "the token has expired"),
+        ("endless", "rsa", "RS256", plain.clone(), with("exp", Value::Null), "the token lacks a claim"),
+        ("exp as text", "rsa", "RS256", plain.clone(), with("exp", json!("soon")), "the token lacks a claim"),
+        ("early", "rsa", "RS256", plain.clone(), with("nbf", future), "the token is not valid yet"),
         (
             "foreign",
             "p256",
             "ES256",
+            plain.clone(),
             with("iss", json!("https://evil")),
             "the token's issuer is not accepted",
         ),
-        ("no issuer", "ed", "EdDSA", with("iss", Value::Null), "the token lacks a claim"),
-        ("for others", "ed", "EdDSA", with("aud", json!("other")), "the token is for another audience"),
-        ("grants nothing", "ed", "EdDSA", with("fleets", Value::Null), "the token lacks a claim"),
-    ];
-    for (label, key, alg, claims, _) in &refused {
-        wanted = wanted.token(label, key, alg, claims.clone());
+        ("no issuer", "ed", "EdDSA", plain.clone(), with("iss", Value::Null), "the token lacks a claim"),
+        (
+            "for others",
+            "ed",
+            "EdDSA",
+            plain.clone(),
+            with("aud", json!("other")),
+            "the token is for another audience",
+        ),
+        ("grants nothing", "ed", "EdDSA", plain, with("fleets", Value::Null), "the token lacks a claim"),
+        ("brings its key", "thief", "RS256", json!({"jku": "http://127.0.0.1:1/keys"}), fine(), signature),
+        (
+            "demands",
+            "p256",
+            "ES256",
+            json!({"crit": ["b64"], "b64": false}),
+            fine(),
+            "the token is not valid",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn each_algorithm_lets_stock_clients_in_and_what_is_wrong_is_refused_by_name() {
+    let redis = RedisServer::start().await;
+    let kinds = [("rsa", "rsa"), ("p256", "p256"), ("p384", "p384"), ("ed", "ed25519"), ("thief", "rsa")];
+    let mut wanted = kinds.iter().fold(Wanted::default(), |wanted, (name, kind)| wanted.key(name, kind));
+    for (key, alg) in ALGORITHMS {
+        wanted = wanted.token(alg, key, alg, fine());
     }
-    wanted = wanted
-        .token_with("kid is a path", "p256", "ES256", json!({"kid": "../../../dev/null"}), fine())
-        .token_with("brings its key", "thief", "RS256", json!({"jku": "http://127.0.0.1:1/keys"}), fine())
-        .token_with("demands", "p256", "ES256", json!({"crit": ["b64"], "b64": false}), fine());
-    let made = wanted.make().await;
+    let bad = bad_tokens();
+    for (label, key, alg, header, claims, _) in &bad {
+        wanted = wanted.token_with(label, key, alg, header.clone(), claims.clone());
+    }
+    let path = json!({"kid": "../../../dev/null"});
+    let made = wanted.token_with("kid is a path", "p256", "ES256", path, fine()).make().await;
     let directory = tempfile::tempdir().unwrap();
     let keys = directory.path().join("keys.pem");
     std::fs::write(&keys, ["rsa", "p256", "p384", "ed"].map(|key| made.public(key)).concat()).unwrap();
@@ -110,18 +135,13 @@ async fn each_algorithm_lets_stock_clients_in_and_what_is_wrong_is_refused_by_na
         .start()
         .await;
     let outcomes = try_all(&gateway, as_auth(&made)).await;
-    for (_, alg) in algorithms {
+    for (_, alg) in ALGORITHMS {
         assert_eq!(outcomes[alg], None, "{alg}");
     }
-    for (label, .., message) in &refused {
+    for (label, .., message) in &bad {
         assert_eq!(outcomes[*label], Some(format!("unauthorized: {message}")), "{label}");
     }
     assert_eq!(outcomes["kid is a path"], None, "an id is compared with ids, and these keys have none");
-    assert_eq!(
-        outcomes["brings its key"].as_deref(),
-        Some("unauthorized: the token's signature is not valid")
-    );
-    assert_eq!(outcomes["demands"].as_deref(), Some("unauthorized: the token is not valid"));
     assert_eq!(gateway.metric("fleetcast_tokens_denied_total").await, 13.0);
     assert_never_written(&gateway, &made).await;
 }
