@@ -8,13 +8,14 @@ use tokio::{net::TcpListener, runtime::Handle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{AuthSettings, Authenticator},
+    auth::{AuthSettings, Authenticator, bearer_token},
     canary::Canary,
+    cluster::Member,
     config::Config,
     dispatch::{Audience, DispatchOptions},
     gateway::{Gateway, GatewayOptions},
-    http::{self, Admin},
-    observe::{Condition, MemoryClasses, Metrics, Readiness, RuntimeLag},
+    http::{self, Admin, AdminGrant, AskReplicas, Ops, Replica, Replicas},
+    observe::{Condition, History, MemoryClasses, Metrics, Readiness, RuntimeLag, Sampler},
     shutdown::Signals,
     sockets::SocketOptions,
     store::Store,
@@ -86,22 +87,29 @@ impl App {
         if let Some(key_set) = key_set {
             tasks.spawn("key-set", key_set.run(stop.clone()));
         }
-        let gateway = Gateway::start(options, cluster, upstream.supply(), auth, &metrics, &tasks, &stop);
+        let gateway =
+            Gateway::start(options, cluster, upstream.supply(), auth.clone(), &metrics, &tasks, &stop);
         let store = upstream.store.clone();
         upstream.start(&gateway, &metrics, &readiness, &tasks, &stop_sources, &stop);
 
+        let memory = memory_classes(&gateway.engine, &gateway.audience, store.as_ref());
+        let history = History::default();
+        let sampler = Sampler::new(metrics.clone(), memory.clone(), history.clone());
+        tasks.spawn("sampler", sampler.run(stop.clone()));
         let parts = Admin {
             metrics,
             readiness,
-            memory: memory_classes(&gateway.engine, &gateway.audience, store.as_ref()),
+            memory,
             connections: connections(&gateway.engine),
             count: zombies(&gateway.audience),
         };
         tasks.spawn("admin-http", serve_admin(admin, parts, stop.clone()));
-        let page =
-            http::page_config(&config.shared.page, &config.shared.operation.replica(), config.auth.name());
+        let replica = config.shared.operation.replica();
+        let page = http::page_config(&config.shared.page, &replica, config.auth.name());
         let page = http::with_security_headers(page.merge(http::web_client()), &config.shared.page);
-        let routes = gateway.routes().merge(page);
+        let ask_replicas = ask_replicas(gateway.member.clone(), replica.clone());
+        let ops = Ops { replica, history, may_see: admin_grant(auth), ask_replicas };
+        let routes = gateway.routes().merge(page).merge(ops.router());
         tasks.spawn("listener", public.serve(routes, stop.clone()));
         tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
         serving.set_ready();
@@ -219,6 +227,27 @@ fn memory_classes(engine: &Engine, audience: &Arc<Audience>, store: Option<&Stor
     classes
 }
 
+/// Whose requests may see `/api/ops`.
+fn admin_grant(auth: Authenticator) -> AdminGrant {
+    Arc::new(move |headers| {
+        let bearer = headers.get(::http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        auth.is_admin(bearer.and_then(bearer_token))
+    })
+}
+
+fn ask_replicas(member: Member, name: String) -> AskReplicas {
+    let ask = move |member: Member, name: String| async move {
+        let (others, count) = member.others_by_name().await;
+        let mut this = member.who();
+        this["id"] = name.into();
+        let read = |who| serde_json::from_value::<Replica>(who).ok();
+        let known: Vec<Replica> = [this].into_iter().chain(others).filter_map(read).collect();
+        let silent = (count + 1).saturating_sub(known.len());
+        Replicas { known, silent }
+    };
+    Arc::new(move || Box::pin(ask(member.clone(), name.clone())))
+}
+
 fn zombies(audience: &Arc<Audience>) -> Arc<dyn Fn() + Send + Sync> {
     let audience = audience.clone();
     Arc::new(move || audience.count_zombies())
@@ -288,6 +317,7 @@ mod tests {
                 "pipeline",
                 "regions",
                 "relay",
+                "sampler",
                 "session-sweeper",
             ]);
             names.sort_unstable();

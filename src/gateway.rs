@@ -65,6 +65,8 @@ pub struct Gateway {
     pub audience: Arc<Audience>,
     /// Regions.
     pub regions: Regions,
+    /// This replica among the others.
+    pub member: Member,
 }
 
 impl Gateway {
@@ -108,7 +110,8 @@ impl Gateway {
         sockets::serve(&io, &hub);
         tasks.spawn("expiries", sockets::watch_expiries(hub, stop.clone()));
         let viewers = LocalViewers::new(audience.clone(), io, state.clone(), metrics.clone());
-        state.join(join_cluster(cluster, options.replica, Arc::new(viewers), metrics, tasks, stop));
+        let member = join_cluster(cluster, options.replica, Arc::new(viewers), metrics, tasks, stop);
+        state.join(member.clone());
         let engine = Engine::new(
             options.engine,
             metrics.clone(),
@@ -118,7 +121,7 @@ impl Gateway {
             }),
         );
         tasks.spawn("session-sweeper", engine.clone().run(stop.clone()));
-        Self { engine, dispatcher, audience, regions }
+        Self { engine, dispatcher, audience, regions, member }
     }
 
     /// The routes of Socket.IO.

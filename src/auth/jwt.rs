@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use jsonwebtoken::{Validation, decode, decode_header, errors::ErrorKind};
+use jsonwebtoken::{Header, Validation, decode, decode_header, errors::ErrorKind};
 use serde_json::Value;
 
 use super::{
@@ -78,6 +78,16 @@ impl Jwt {
             published.fetched_anew().await?;
             keys = self.keys();
         }
+        self.grants(&self.claims(token, &header, &keys)?)
+    }
+
+    pub(super) fn is_admin(&self, token: &str) -> bool {
+        let header = decode_header(token).ok().filter(|header| header.crit.is_none());
+        let claims = header.and_then(|header| self.claims(token, &header, &self.keys()).ok());
+        claims.is_some_and(|claims| claims["admin"] == true)
+    }
+
+    fn claims(&self, token: &str, header: &Header, keys: &Keys) -> Result<Value, Denied> {
         if !keys.knows(header.kid.as_deref()) {
             return Err(Denied::UnknownKey);
         }
@@ -87,7 +97,7 @@ impl Jwt {
         let mut denied = Denied::Algorithm;
         for key in keys.candidates(header.kid.as_deref(), header.alg) {
             match decode::<Value>(token, &key.decoding, &self.validation(header.alg)) {
-                Ok(token) => return self.grants(&token.claims),
+                Ok(token) => return Ok(token.claims),
                 Err(error) => denied = denial(error.kind()),
             }
             if denied != Denied::Signature {

@@ -121,6 +121,16 @@ impl Authenticator {
         }
     }
 
+    /// Whether the token has the claim `admin: true`: what operators see, and dashboards do not. Decided
+    /// with the keys that are there. Without authentication everybody is one.
+    #[must_use]
+    pub fn is_admin(&self, token: Option<&str>) -> bool {
+        match self {
+            Self::None => true,
+            Self::Jwt(jwt) => token.is_some_and(|token| jwt.is_admin(token)),
+        }
+    }
+
     /// Reads the keys again that stand in a file. What can not be used is said in the log, and the keys
     /// that were in use stay.
     pub fn reload(&self) {
@@ -128,4 +138,12 @@ impl Authenticator {
             jwt.reload();
         }
     }
+}
+
+/// The token of a header `Authorization: Bearer …`.
+#[must_use]
+pub fn bearer_token(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }

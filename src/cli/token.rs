@@ -23,6 +23,9 @@ pub(super) struct TokenOptions {
     /// Whose token it is
     #[arg(long, value_name = "TEXT", default_value = "developer")]
     subject: String,
+    /// It also opens the operations page: the claim `admin`
+    #[arg(long)]
+    admin: bool,
     /// How long it is good for
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = positive_duration)]
     expires_in: Duration,
@@ -74,6 +77,9 @@ fn claims(options: &TokenOptions) -> Value {
         "exp": (now + options.expires_in).as_secs(),
     });
     put(&mut claims, &options.jwt_fleets_claim, fleets);
+    if options.admin {
+        claims["admin"] = json!(true);
+    }
     if let Some(issuer) = &options.jwt_issuer {
         claims["iss"] = json!(issuer);
     }

@@ -21,7 +21,20 @@ fn labels(eio: u8, websocket: bool) -> ConnectionLabels {
     ConnectionLabels { transport: if websocket { "websocket" } else { "polling" }, eio }
 }
 
+/// Protocols that there are connections of.
+const EIO_VERSIONS: [u8; 2] = [3, 4];
+
 impl Metrics {
+    /// Sessions open now: over websockets, and polling.
+    #[must_use]
+    pub fn open_connections(&self) -> (i64, i64) {
+        let open = |websocket| {
+            let of = |eio| self.connections.get(&labels(eio, websocket)).map_or(0, |gauge| gauge.get());
+            EIO_VERSIONS.into_iter().map(of).sum()
+        };
+        (open(true), open(false))
+    }
+
     /// A session began.
     pub fn connection_opened(&self, eio: u8, websocket: bool) {
         let labels = labels(eio, websocket);

@@ -11,7 +11,7 @@ use socketioxide::socket::DisconnectReason;
 
 use super::{Connected, Hub, Socket, canary, event};
 use crate::{
-    auth::{Denied, Grants},
+    auth::{Denied, Grants, bearer_token},
     dispatch::{Identity, Membership, Mode},
     fleet::{FleetId, InvalidId},
     transport::{CloseReason, Session},
@@ -39,16 +39,10 @@ impl From<InvalidId> for Refused {
 /// The token that a viewer brought: with CONNECT, or in the header or the query of its handshake.
 fn token_of(session: &Session, auth: Option<&Value>) -> Option<String> {
     let of_connect = auth.and_then(|auth| auth.get("token")).and_then(Value::as_str).map(str::to_owned);
-    let of_header = || {
-        let (scheme, token) = session.handshake().header("authorization")?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
-    };
+    let of_header = || session.handshake().header("authorization").and_then(bearer_token).map(str::to_owned);
     let of_query = || session.handshake().query().filter(|(key, _)| key == "token").last();
     let given = |token: &String| !token.is_empty();
-    of_connect
-        .filter(given)
-        .or_else(|| of_header().filter(given))
-        .or_else(|| of_query().map(|(_, token)| token).filter(given))
+    of_connect.filter(given).or_else(of_header).or_else(|| of_query().map(|(_, token)| token).filter(given))
 }
 
 async fn authenticate(hub: &Hub, session: &Session, auth: Option<&Value>) -> Result<Grants, Refused> {

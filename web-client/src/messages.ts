@@ -154,11 +154,16 @@ export const t = {
   opsLag: 'Runtime lag',
   opsKafkaLag: 'Kafka lag',
   opsSlow: 'Slow viewers',
-  opsSlowViewers: 'slow viewers',
+  opsLagging: 'fell behind/s',
   opsConflated: 'conflated/s',
   opsResyncs: 'resyncs/s',
   opsMemory: 'Memory by class',
   opsReplicas: 'Replicas',
   opsUptime: 'Up for',
   opsSeen: 'Heard of',
+  opsSoon: 'The first samples come in a few seconds.',
+  opsSilent: (count: number) =>
+    count === 1
+      ? '1 more member of the cluster, such as a Node server, does not say who it is.'
+      : `${count} more members of the cluster, such as Node servers, do not say who they are.`,
 } as const;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::tokens::{Made, SECRET, Wanted, good, guarded, in_seconds};
+use super::tokens::{Made, SECRET, Wanted, good, guarded, in_seconds, with_secret};
 use crate::support::{Gateway, RedisServer, Viewer, node};
 
 /// What became of each case: nothing if it connected, or what it was told.
@@ -256,8 +256,27 @@ async fn options_that_do_not_fit_together_stop_the_start_and_name_no_key() {
 }
 
 #[tokio::test]
-async fn the_page_is_told_that_it_needs_a_token() {
+async fn the_page_is_told_that_it_needs_a_token_and_operators_need_another() {
+    let mut admin = good(json!([]));
+    admin["admin"] = json!(true);
+    let mut former = admin.clone();
+    former["exp"] = json!(in_seconds(-60));
+    let mut text = admin.clone();
+    text["admin"] = json!("true");
+    let tokens = [("admin", admin), ("former", former), ("text", text), ("all fleets", good(json!("*")))];
+    let made = with_secret(&tokens).await;
     let gateway = guarded().env("FLEETCAST_SOURCE", "demo").env("FLEETCAST_JWT_SECRET", SECRET).start().await;
     let config = reqwest::get(format!("{}/api/config", gateway.url())).await.unwrap().text().await.unwrap();
     assert!(config.contains(r#""auth":"jwt""#), "{config}");
+    let ask = async |header: Option<String>| {
+        let request = reqwest::Client::new().get(format!("{}/api/ops", gateway.url()));
+        let request =
+            header.into_iter().fold(request, |request, value| request.header("authorization", value));
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask(None).await, 403);
+    assert_eq!(ask(Some("Bearer a.b.c".to_owned())).await, 403);
+    for (label, status) in [("former", 403), ("text", 403), ("all fleets", 403), ("admin", 200)] {
+        assert_eq!(ask(Some(format!("Bearer {}", made.token(label)))).await, status, "{label}");
+    }
 }
