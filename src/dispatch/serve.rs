@@ -105,7 +105,7 @@ impl Fleet {
         let mut budget = Budget::default();
         while self.complete && !budget.is_spent() {
             let Some(joining) = self.admitting.pop() else { break };
-            budget.sent();
+            budget.sent(0);
             self.admit(joining, pass.now);
         }
         while !budget.is_spent() {
@@ -195,7 +195,7 @@ impl Fleet {
             if made {
                 budget.encoded(frame.len());
             }
-            budget.sent();
+            budget.sent(frame.len());
             if member.viewer.session.send(&frame) != Sent::Yes {
                 return true;
             }
@@ -249,7 +249,7 @@ impl Fleet {
     /// Sends the beginning of what a member misses. `None`: its queue does not take it.
     fn send_piece(&mut self, key: usize, kind: Kind, pass: &mut Pass, budget: &mut Budget) -> Option<Piece> {
         let piece = self.piece(kind, self.members[key].seq, pass, budget);
-        budget.sent();
+        budget.sent(piece.frames.len());
         let member = &mut self.members[key];
         if piece.assets > 0 && member.viewer.session.send(&piece.frames) != Sent::Yes {
             return None;

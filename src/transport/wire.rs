@@ -200,7 +200,7 @@ mod tests {
         for number in 0..400 {
             assert_eq!(client.session.send(&frame(number)), Sent::Yes);
             let backlog = client.session.backlog_bytes();
-            partly += usize::from(backlog % frame(0).len() != 0);
+            partly += usize::from(!backlog.is_multiple_of(frame(0).len()));
             if number % 10 == 0 {
                 let mut state = client.session.lock();
                 state.outbox.push_urgent(server_frame(Opcode::Text, b"2"));

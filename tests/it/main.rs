@@ -30,6 +30,8 @@ mod fleets;
 mod harness;
 /// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
 mod kafka;
+/// The promise, against a model, while things fail.
+mod oracle;
 /// Stock clients through the sticky proxy of `docker/`.
 mod proxy;
 /// Regions of the map, tracks, lists of fleets.
