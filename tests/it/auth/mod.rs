@@ -3,4 +3,4 @@
 mod grants;
 mod key_sets;
 mod schemes;
-mod tokens;
+pub mod tokens;
