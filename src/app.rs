@@ -16,7 +16,8 @@ use crate::{
     gateway::{Gateway, GatewayOptions},
     http::{self, Admin, AdminGrant, AskReplicas, Ops, Replica, Replicas},
     observe::{Condition, History, MemoryClasses, Metrics, Readiness, RuntimeLag, Sampler},
-    shutdown::Signals,
+    reload::{Reload, Reread},
+    shutdown::{self, Signals},
     sockets::SocketOptions,
     store::Store,
     tasks::Tasks,
@@ -28,14 +29,19 @@ use crate::{
 const WAVE: Duration = Duration::from_millis(100);
 /// How much of the grace period the waves may take.
 const WAVES_SHARE: f64 = 0.6;
+/// Viewers of a wave, at least: few viewers need not take long.
+const WAVE_MIN: usize = 4;
 
 /// Runs until a signal, then ends cleanly.
 ///
 /// # Errors
 /// A port is taken, a part could not be built, or a task ended that the process cannot do without.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, reread: Reread) -> anyhow::Result<()> {
     let mut signals = Signals::install().context("cannot handle signals")?;
-    App::start(&config).await?.run(async || signals.next().await).await
+    let hangup = shutdown::hangup().context("cannot handle signals")?;
+    let app = App::start(&config).await?;
+    app.reload_with(Reload { hangup, reread, files: config.files });
+    app.run(async || signals.next().await).await
 }
 
 /// The running process.
@@ -47,6 +53,7 @@ struct App {
     stop: CancellationToken,
     serving: Condition,
     grace: Duration,
+    auth: Authenticator,
     _lag: RuntimeLag,
 }
 
@@ -108,13 +115,23 @@ impl App {
         let page = http::page_config(&config.shared.page, &replica, config.auth.name());
         let page = http::with_security_headers(page.merge(http::web_client()), &config.shared.page);
         let ask_replicas = ask_replicas(gateway.member.clone(), replica.clone());
-        let ops = Ops { replica, history, may_see: admin_grant(auth), ask_replicas };
+        let ops = Ops { replica, history, may_see: admin_grant(auth.clone()), ask_replicas };
         let routes = gateway.routes().merge(page).merge(ops.router());
         tasks.spawn("listener", public.serve(Some(gateway.engine.clone()), routes, stop.clone()));
         tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
         serving.set_ready();
         let grace = config.shared.operation.shutdown_grace;
-        Ok(Self { gateway, tasks, stop_sources, stop, serving, grace, _lag: lag })
+        Ok(Self { gateway, tasks, stop_sources, stop, serving, grace, auth, _lag: lag })
+    }
+
+    /// Takes over what may change while the process runs.
+    fn reload_with(&self, reload: Reload) {
+        let (engine, auth) = (self.gateway.engine.clone(), self.auth.clone());
+        let apply = move |config: &Config| {
+            engine.set_admittance(config.shared.edge.admittance());
+            auth.reload();
+        };
+        self.tasks.spawn("reload", reload.run(apply, self.stop.clone()));
     }
 
     /// Runs until a signal or the end of an essential task; both end the process in the same order.
@@ -169,10 +186,7 @@ fn gateway_options(config: &Config, relay_only: bool, own_key: Option<Arc<str>>)
             message_bytes_max: edge.max_message_bytes as usize,
             viewer_queue_bytes: edge.viewer_queue_bytes as usize,
             slow_timeout_ms: ms(edge.slow_timeout),
-            connections_max: edge.max_connections as usize,
-            connects_per_second: edge.connect_rate.per_second,
-            origins: edge.origins(),
-            trusted_proxies: edge.trusted_proxies.clone(),
+            admittance: edge.admittance(),
             own_key,
             ..EngineOptions::default()
         },
@@ -198,7 +212,7 @@ async fn drain(engine: &Engine, grace: Duration) {
     let sessions = engine.sessions();
     let waves = (grace.as_secs_f64() * WAVES_SHARE / WAVE.as_secs_f64()).floor().max(1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and small")]
-    let wave = sessions.len().div_ceil(waves as usize).max(20);
+    let wave = sessions.len().div_ceil(waves as usize).max(WAVE_MIN);
     for (index, chunk) in sessions.chunks(wave).enumerate() {
         if index > 0 {
             tokio::time::sleep(WAVE).await;

@@ -27,6 +27,7 @@ pub mod http;
 pub mod observe;
 pub mod pipeline;
 pub mod region;
+pub mod reload;
 pub mod shutdown;
 pub mod sockets;
 pub mod source;

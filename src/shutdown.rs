@@ -4,6 +4,14 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// SIGHUP, which asks for the configuration to be read again and would else end the process.
+///
+/// # Errors
+/// The runtime has no signal driver.
+pub fn hangup() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
 /// SIGTERM (orchestrators) and SIGINT (Ctrl-C).
 #[derive(Debug)]
 pub struct Signals {

@@ -89,9 +89,11 @@ pub fn main() -> ExitCode {
     let environment = Environment::read(&command);
     let outcome = match cli.command {
         Command::Serve(run) => {
-            secrets.and_then(|()| Config::serve(run, &environment)).map(|c| run::run(c, &environment))
+            secrets.and_then(|()| Config::serve(run, &environment)).map(|c| run::run(c, &environment, reread))
         }
-        Command::Demo(run) => Config::demo(run, &environment).map(|config| run::run(config, &environment)),
+        Command::Demo(run) => {
+            Config::demo(run, &environment).map(|config| run::run(config, &environment, reread))
+        }
         Command::Check(run) => {
             secrets.and_then(|()| Config::serve(run, &environment)).map(|config| check::run(&config))
         }
@@ -101,6 +103,21 @@ pub fn main() -> ExitCode {
         Command::Version(options) => Ok(version::run(&options)),
     };
     outcome.unwrap_or_else(|error| misused(&error))
+}
+
+/// The configuration of the running command as it would be now.
+fn reread() -> Result<Config, String> {
+    let (command, secrets) = config::prepare(command());
+    secrets.map_err(|error| error.to_string())?;
+    let read = command.clone().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = read.map_err(|error| refusal::line(&command, &error))?;
+    let environment = Environment::read(&command);
+    let config = match cli.command {
+        Command::Serve(run) => Config::serve(run, &environment),
+        Command::Demo(run) => Config::demo(run, &environment),
+        _ => return Err("this command has none".to_owned()),
+    };
+    config.map_err(|error| error.to_string())
 }
 
 /// The command line with what derive cannot say.

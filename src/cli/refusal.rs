@@ -17,16 +17,20 @@ pub(super) fn explain(command: &Command, error: &clap::Error) -> ExitCode {
             error.print().ok();
             return ExitCode::SUCCESS;
         }
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue => match value_refused(command, error) {
-            Some(line) => complain(&line),
-            None => complain(&first_line(error)),
-        },
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => complain(&line(command, error)),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             error.print().ok();
         }
         _ => complain(&first_line(error)),
     }
     ExitCode::from(MISUSED)
+}
+
+/// Why the command line was refused, in one line.
+pub(super) fn line(command: &Command, error: &clap::Error) -> String {
+    let is_value = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
+    let refused = is_value.then(|| value_refused(command, error)).flatten();
+    refused.unwrap_or_else(|| first_line(error))
 }
 
 fn value_refused(command: &Command, error: &clap::Error) -> Option<String> {

@@ -6,9 +6,10 @@ use super::{FAILED, complain, misused};
 use crate::{
     app,
     config::{Config, Environment},
+    reload::Reread,
 };
 
-pub(super) fn run(config: Config, environment: &Environment) -> ExitCode {
+pub(super) fn run(config: Config, environment: &Environment, reread: Reread) -> ExitCode {
     let log = match config.shared.log.start(environment.rust_log(), environment.no_color()) {
         Ok(log) => log,
         Err(error) => return misused(&error),
@@ -23,7 +24,7 @@ pub(super) fn run(config: Config, environment: &Environment) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let outcome = runtime.block_on(app::run(config));
+    let outcome = runtime.block_on(app::run(config, reread));
     if let Err(error) = &outcome {
         tracing::error!(error = format!("{error:#}"), "failed");
     }

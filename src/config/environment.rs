@@ -15,6 +15,8 @@ use crate::values::Secret;
 
 /// Every variable of Fleetcast starts with it.
 const PREFIX: &str = "FLEETCAST_";
+/// Names the file of settings.
+const SETTINGS_FILE: &str = "FLEETCAST_SETTINGS_FILE";
 /// The variable of a secret's file ends in it.
 const FILE_SUFFIX: &str = "_FILE";
 /// A secret longer than this is surely the wrong file.
@@ -28,6 +30,7 @@ pub struct Environment {
     known: BTreeSet<String>,
     /// Variables of secrets that stand in files, and these.
     secret_files: BTreeMap<String, PathBuf>,
+    settings_file: Option<PathBuf>,
     rust_log: Option<String>,
     no_color: bool,
 }
@@ -45,6 +48,7 @@ impl Environment {
             Some((variable.to_owned(), PathBuf::from(std::env::var_os(file)?)))
         };
         Self {
+            settings_file: settings_file(),
             secret_files: known.iter().filter_map(file).collect(),
             ours: names.filter(|name| name.starts_with(PREFIX)).collect(),
             known,
@@ -70,6 +74,12 @@ impl Environment {
     #[must_use]
     pub fn secret_file(&self, variable: &str) -> Option<PathBuf> {
         self.secret_files.get(variable).cloned()
+    }
+
+    /// All files that options were read from.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.settings_file.iter().chain(self.secret_files.values()).cloned().collect()
     }
 
     /// Variables with our prefix that mean nothing: typing errors, or what Kubernetes injects for a
@@ -104,13 +114,54 @@ fn collect_variables(command: &Command, known: &mut BTreeSet<String>) {
 /// that needs no secrets still works.
 pub fn prepare(command: Command) -> (Command, Result<(), BadConfig>) {
     let mut outcome = Ok(());
-    let command = prepare_args(command, &mut outcome);
+    let settings = read_settings().unwrap_or_else(|error| {
+        outcome = Err(error);
+        BTreeMap::new()
+    });
+    let mut known = BTreeSet::new();
+    collect_variables(&command, &mut known);
+    if let Some(unknown) = settings.keys().find(|name| !known.contains(*name)) {
+        outcome = Err(BadConfig(format!("{SETTINGS_FILE}: {unknown} is no option")));
+    }
+    let command = prepare_args(command, &settings, &mut outcome);
     (command, outcome)
 }
 
-fn prepare_args(command: Command, outcome: &mut Result<(), BadConfig>) -> Command {
+/// The file that `--settings-file` or its variable names; it must be known before the options are.
+fn settings_file() -> Option<PathBuf> {
+    let mut args = std::env::args_os().skip_while(|arg| {
+        arg.to_str().is_none_or(|arg| arg != "--settings-file" && !arg.starts_with("--settings-file="))
+    });
+    let flag = args.next().and_then(|arg| match arg.to_str().and_then(|arg| arg.split_once('=')) {
+        Some((_, file)) => Some(file.into()),
+        None => args.next(),
+    });
+    flag.or_else(|| std::env::var_os(SETTINGS_FILE)).map(PathBuf::from)
+}
+
+fn read_settings() -> Result<BTreeMap<String, String>, BadConfig> {
+    let Some(path) = settings_file() else { return Ok(BTreeMap::new()) };
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| BadConfig(format!("{SETTINGS_FILE}: {}: {error}", path.display())))?;
+    let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line.trim()));
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let setting = |(number, line): (usize, &str)| match line.split_once('=') {
+        Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        // The line may hold a secret.
+        None => {
+            Err(BadConfig(format!("{SETTINGS_FILE}: {}: line {number} is not NAME=value", path.display())))
+        }
+    };
+    lines.map(setting).collect()
+}
+
+fn prepare_args(
+    command: Command,
+    settings: &BTreeMap<String, String>,
+    outcome: &mut Result<(), BadConfig>,
+) -> Command {
     let command = command.mut_args(|arg| {
-        let arg = arg.hide_env_values(true);
+        let arg = with_setting(arg.hide_env_values(true), settings);
         let Some(name) = variable(&arg).filter(|_| is_secret(&arg)) else { return arg };
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
         let file = file_variable(&name);
@@ -124,7 +175,20 @@ fn prepare_args(command: Command, outcome: &mut Result<(), BadConfig>) -> Comman
             }
         }
     });
-    command.mut_subcommands(|subcommand| prepare_args(subcommand, outcome))
+    command.mut_subcommands(|subcommand| prepare_args(subcommand, settings, outcome))
+}
+
+fn with_setting(arg: Arg, settings: &BTreeMap<String, String>) -> Arg {
+    let Some(value) = variable(&arg).and_then(|name| settings.get(&name)) else { return arg };
+    let arg = if is_secret(&arg) { arg.hide_default_value(true) } else { arg };
+    match arg.get_value_delimiter() {
+        // Defaults are not split like what comes from elsewhere.
+        Some(delimiter) => {
+            let values: Vec<String> = value.split(delimiter).map(str::to_owned).collect();
+            arg.default_values(values)
+        }
+        None => arg.default_value(value.clone()),
+    }
 }
 
 fn variable(arg: &Arg) -> Option<String> {

@@ -10,7 +10,7 @@ pub use options::{
     SourceKind, StoreKind,
 };
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     auth::AuthSettings,
@@ -47,6 +47,8 @@ pub struct Config {
     pub shared: SharedOptions,
     /// Variables named like ours that are none of ours; to be told in the log.
     pub unknown_variables: Vec<String>,
+    /// Files that it was read from.
+    pub files: Vec<PathBuf>,
 }
 
 /// A configuration that cannot work; one line that names the option.
@@ -107,6 +109,7 @@ impl Config {
             redis,
             shared: run.shared,
             unknown_variables: environment.unknown_variables(),
+            files: environment.files(),
         })
     }
 
@@ -130,6 +133,7 @@ impl Config {
             cluster: None,
             shared: run.shared,
             unknown_variables: environment.unknown_variables(),
+            files: environment.files(),
         })
     }
 }

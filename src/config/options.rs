@@ -1,6 +1,6 @@
 //! The options that belong to the process as a whole, and the lists of groups that each command takes.
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -263,9 +263,18 @@ pub struct EdgeOptions {
 }
 
 impl EdgeOptions {
-    /// Whose pages may connect, as the edge takes it.
+    /// Who is admitted, as the edge takes it.
     #[must_use]
-    pub fn origins(&self) -> transport::Origins {
+    pub fn admittance(&self) -> transport::Admittance {
+        transport::Admittance {
+            connections_max: self.max_connections as usize,
+            connects_per_second: self.connect_rate.per_second,
+            origins: self.origins(),
+            trusted_proxies: self.trusted_proxies.clone(),
+        }
+    }
+
+    fn origins(&self) -> transport::Origins {
         match &self.cors_origins {
             None => transport::Origins::Same,
             Some(Origins::Any) => transport::Origins::Any,
@@ -282,6 +291,10 @@ pub struct OperationOptions {
     #[arg(long, env = "FLEETCAST_SHUTDOWN_GRACE", value_name = "DURATION", default_value = "30s",
           value_parser = duration)]
     pub shutdown_grace: Duration,
+    /// A file of lines `FLEETCAST_…=value`, which count where neither flag nor variable says otherwise. Origins,
+    /// trusted proxies and limits of connections in it are read again when it changes, and on SIGHUP.
+    #[arg(long, env = "FLEETCAST_SETTINGS_FILE", value_name = "FILE")]
+    pub settings_file: Option<PathBuf>,
     /// This replica's name, as the page and peers show it [default: the host's name]
     #[arg(long, env = "FLEETCAST_REPLICA", value_name = "NAME")]
     pub replica: Option<String>,

@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bridge, CloseReason, EngineOptions, Handshake, Origins, PeerAddr, Protocol, Session, SessionId,
+    Admittance, Bridge, CloseReason, EngineOptions, Handshake, Origins, PeerAddr, Protocol, Session,
+    SessionId,
     client_address::client_address,
     frame::{Opcode, server_frame},
     handshake::{EngineQuery, One},
@@ -99,7 +100,7 @@ impl Engine {
     /// An engine with no sessions.
     #[must_use]
     pub fn new(options: EngineOptions, metrics: Arc<Metrics>, upper: Upper) -> Self {
-        let admission = Admission::new(options.connects_per_second, Instant::now());
+        let admission = Admission::new(options.admittance.connects_per_second, Instant::now());
         Self {
             shared: Arc::new(Shared::new(options, metrics)),
             upper,
@@ -134,6 +135,14 @@ impl Engine {
         self.shared.close_all(reason);
     }
 
+    /// Who is admitted from now on; who is here already stays.
+    pub fn set_admittance(&self, admittance: Admittance) {
+        let mut admission = self.admission.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        admission.per_second = f64::from(admittance.connects_per_second);
+        drop(admission);
+        self.shared.set_admittance(admittance);
+    }
+
     /// Bytes of sessions and of what waits in their queues.
     #[must_use]
     pub fn memory(&self) -> (usize, usize) {
@@ -148,7 +157,8 @@ impl Engine {
 
     /// Answers one request on the Socket.IO path.
     pub async fn handle(self, request: Request<Body>) -> Response {
-        let origins = self.shared.options.origins.clone();
+        let admittance = self.shared.admittance();
+        let origins = &admittance.origins;
         let origin = request.headers().get(header::ORIGIN).cloned();
         if !origins.allow(request.headers()) {
             self.shared.metrics.origins_refused.inc();
@@ -160,7 +170,7 @@ impl Engine {
             self.route(request).await
         };
         if let Some(origin) = origin {
-            allow_origin(&origins, origin, response.headers_mut());
+            allow_origin(origins, origin, response.headers_mut());
         }
         response
     }
@@ -217,7 +227,7 @@ impl Engine {
         let (parts, body) = request.into_parts();
         let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
         let peer = peer.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-        let address = client_address(peer, &parts.headers, &self.shared.options.trusted_proxies);
+        let address = client_address(peer, &parts.headers, &self.shared.admittance().trusted_proxies);
         let handshake = Handshake::new(&parts, address, epoch_ms());
         let request = Request::from_parts(parts, body);
         if websocket {
@@ -240,7 +250,7 @@ impl Engine {
 
     /// Seconds after which one more session may be asked for again; `None` admits it.
     pub(super) fn busy(&self) -> Option<&'static str> {
-        let full = self.shared.sessions.len() >= self.shared.options.connections_max;
+        let full = self.shared.sessions.len() >= self.shared.admittance().connections_max;
         if full || self.shared.draining.load(Ordering::Relaxed) {
             return Some("5");
         }

@@ -122,6 +122,19 @@ impl fmt::Debug for SessionId {
     }
 }
 
+/// What the edge may be told anew while it runs.
+#[derive(Debug, Clone)]
+pub struct Admittance {
+    /// How many sessions there may be.
+    pub connections_max: usize,
+    /// How many handshakes are admitted in a second.
+    pub connects_per_second: u32,
+    /// Whose pages may connect.
+    pub origins: Origins,
+    /// Proxies whose word on the client's address counts.
+    pub trusted_proxies: Vec<Network>,
+}
+
 /// Limits and deadlines of the edge; every one has an option of the command line.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -137,16 +150,10 @@ pub struct EngineOptions {
     pub slow_timeout_ms: u64,
     /// How long a websocket probe may take.
     pub upgrade_timeout_ms: u64,
-    /// How many sessions there may be.
-    pub connections_max: usize,
-    /// How many handshakes are admitted in a second.
-    pub connects_per_second: u32,
-    /// Whose pages may connect.
-    pub origins: Origins,
+    /// Who is admitted.
+    pub admittance: Admittance,
     /// What a session of this process's own says in its query (`own`); it is not counted as a connection.
     pub own_key: Option<Arc<str>>,
-    /// Proxies whose word on the client's address counts.
-    pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for EngineOptions {
@@ -158,11 +165,13 @@ impl Default for EngineOptions {
             viewer_queue_bytes: 1024 * 1024,
             slow_timeout_ms: 30_000,
             upgrade_timeout_ms: 10_000,
-            connections_max: 100_000,
-            connects_per_second: 1000,
-            origins: Origins::Same,
+            admittance: Admittance {
+                connections_max: 100_000,
+                connects_per_second: 1000,
+                origins: Origins::Same,
+                trusted_proxies: Vec::new(),
+            },
             own_key: None,
-            trusted_proxies: Vec::new(),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -15,7 +15,7 @@ use foldhash::{HashMap, HashMapExt};
 use tokio::{net::TcpStream, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{CloseReason, EngineOptions, Session, SessionId, frame};
+use super::{Admittance, CloseReason, EngineOptions, Session, SessionId, frame};
 use crate::observe::Metrics;
 
 const SHARDS: usize = 32;
@@ -85,7 +85,7 @@ impl Sessions {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What all sessions share.
@@ -94,6 +94,8 @@ pub(crate) struct Shared {
     pub(super) options: EngineOptions,
     pub(super) metrics: Arc<Metrics>,
     pub(super) sessions: Sessions,
+    /// Held to clone the pointer, never across an await.
+    admittance: RwLock<Arc<Admittance>>,
     pub(super) ping_frame: Bytes,
     started: Instant,
     /// Behind each socketioxide id in its public form. Node's ids have 20 characters, and its sharded
@@ -107,6 +109,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(super) fn new(options: EngineOptions, metrics: Arc<Metrics>) -> Self {
         Self {
+            admittance: RwLock::new(Arc::new(options.admittance.clone())),
             options,
             metrics,
             sessions: Sessions::new(),
@@ -116,6 +119,15 @@ impl Shared {
             lingering: Mutex::new(Vec::new()),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Who is admitted at present.
+    pub(super) fn admittance(&self) -> Arc<Admittance> {
+        self.admittance.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_admittance(&self, admittance: Admittance) {
+        *self.admittance.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(admittance);
     }
 
     /// Milliseconds since the process began to serve, never zero.

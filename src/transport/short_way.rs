@@ -63,16 +63,16 @@ impl Engine {
         let (head_bytes, parts) = head(bytes)?;
         let query = EngineQuery::parse(&parts.uri);
         let is_new = query.sid == One::None && query.transport.is("websocket");
-        let options = &self.shared.options;
-        if !is_new || !upgrade::is_websocket(&parts.headers) || !options.origins.allow(&parts.headers) {
+        let admittance = self.shared.admittance();
+        if !is_new || !upgrade::is_websocket(&parts.headers) || !admittance.origins.allow(&parts.headers) {
             return None;
         }
         let protocol = query.protocol()?;
         let mut answer = upgrade::accept(&parts.method, &parts.headers).ok()?;
         if let Some(origin) = parts.headers.get(header::ORIGIN) {
-            allow_origin(&options.origins, origin.clone(), answer.headers_mut());
+            allow_origin(&admittance.origins, origin.clone(), answer.headers_mut());
         }
-        let address = client_address(peer.ip(), &parts.headers, &options.trusted_proxies);
+        let address = client_address(peer.ip(), &parts.headers, &admittance.trusted_proxies);
         let handshake = Handshake::new(&parts, address, epoch_ms());
         Some(Wanted { head_bytes, protocol, handshake, answer: text(&answer) })
     }

@@ -36,8 +36,12 @@ mod oracle;
 mod proxy;
 /// Regions of the map, tracks, lists of fleets.
 mod regions;
+/// Settings and keys that change while the process runs.
+mod reload;
 /// Requests of one viewer that come all at once.
 mod requests;
+/// Rolling restarts: nobody is lost, nobody comes all at once.
+mod rolling;
 /// Slow viewers, dead viewers, drained viewers.
 mod slow;
 /// The Redis store: what it writes, publishes and survives.

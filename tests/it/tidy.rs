@@ -54,7 +54,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gateway", ANYTHING),
     ("upstream", ANYTHING),
     ("app", ANYTHING),
-    ("cli", &["app", "auth", "cluster", "config", "fleet", "observe", "source", "store", "values"]),
+    ("cli", &["app", "auth", "cluster", "config", "fleet", "observe", "reload", "source", "store", "values"]),
+    ("reload", &["config"]),
     ("lib", &[]),
     ("main", &[]),
 ];
@@ -132,6 +133,17 @@ fn relative_links_of_documents_lead_somewhere() {
         }
     }
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn promises_name_tests_that_exist() {
+    let code: String = rust_files(&["src", "tests"]).iter().map(|file| read(file)).collect();
+    let promises = read(&root().join("docs/RELIABILITY.md"));
+    let named: Vec<&str> =
+        promises.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 2).collect();
+    assert!(named.len() > 40, "{}", named.len());
+    let missing: Vec<_> = named.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

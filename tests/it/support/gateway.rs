@@ -138,6 +138,11 @@ impl Gateway {
         self.process.kill9();
     }
 
+    /// How it ended, if it has.
+    pub fn try_exit(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait()
+    }
+
     pub async fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         self.process.wait_exit(limit).await
     }
