@@ -24,6 +24,8 @@ export interface GatewayOptions {
    * and what the page says of a refusal must not go untested meanwhile.
    */
   auth?: boolean;
+  /** Reads this topic instead of simulating. */
+  kafka?: { brokers: string; topic: string };
   env?: Record<string, string>;
   port?: number;
 }
@@ -73,9 +75,16 @@ export class Gateway {
   }
 
   #spawn(): ChildProcess {
-    const { assets = 2_000, fleets = 20, rate = 1, auth = false, env = {} } = this.#options;
+    const { assets = 2_000, fleets = 20, rate = 1, auth = false, kafka, env = {} } = this.#options;
     const listen = `127.0.0.1:${this.port}`;
     const size = ['--assets', String(assets), '--fleets', String(fleets), '--rate', String(rate)];
+    const environment = {
+      ...process.env,
+      FLEETCAST_LISTEN: listen,
+      FLEETCAST_ADMIN_LISTEN: '127.0.0.1:0',
+      ...(kafka && kafkaSource(kafka)),
+      ...env,
+    };
     const child =
       standIn() || auth
         ? spawn(process.execPath, [
@@ -85,13 +94,7 @@ export class Gateway {
             ...size,
             ...(auth ? ['--secret', JWT_SECRET] : []),
           ])
-        : spawn(binary(), ['demo', '--listen', listen, ...size], {
-            env: {
-              ...process.env,
-              FLEETCAST_ADMIN_LISTEN: '127.0.0.1:0',
-              ...env,
-            },
-          });
+        : spawn(binary(), kafka ? ['serve'] : ['demo', ...size], { env: environment });
     const keep = (data: Buffer) => {
       this.log = (this.log + data).slice(-20_000);
     };
@@ -111,6 +114,15 @@ export class Gateway {
     throw new Error(`the gateway did not start on port ${this.port}:\n${this.log}`);
   }
 }
+
+const kafkaSource = ({ brokers, topic }: { brokers: string; topic: string }) => ({
+  FLEETCAST_SOURCE: 'kafka',
+  FLEETCAST_STORE: 'memory',
+  FLEETCAST_AUTH: 'none',
+  FLEETCAST_KAFKA_BROKERS: brokers,
+  FLEETCAST_KAFKA_TOPICS: topic,
+  FLEETCAST_KAFKA_GROUP: `${topic}-readers`,
+});
 
 export const standIn = (): boolean => process.env.FLEETCAST_STANDIN === '1';
 

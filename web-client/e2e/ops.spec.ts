@@ -18,9 +18,10 @@ async function legend(page: Page, chart: string, line: string): Promise<number> 
 }
 
 test('charts tell what the gateway does right now', async ({ page, context }) => {
-  await openLive(await context.newPage(), gateway.url);
   await page.goto(`${gateway.url}ops`);
   await expect(page.getByTestId('charts').getByRole('figure')).toHaveCount(7);
+  expect(await legend(page, 'Viewers', 'websocket')).toBe(0);
+  await openLive(await context.newPage(), gateway.url);
   await expect(async () => {
     expect(await legend(page, 'Viewers', 'websocket')).toBe(1);
     const updates = await legend(page, 'Messages per second', 'updates in');
