@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::{
+    auth::Authenticator,
     cluster::{self, ClusterAdapter, ClusterState, Io, LocalSockets, Member, Rooms},
     dispatch::{
         Audience, DispatchOptions, Dispatcher, Loader,
@@ -18,7 +19,7 @@ use crate::{
     },
     feed::Feed,
     observe::Metrics,
-    sockets::{self, Hub, LocalViewers, SocketOptions},
+    sockets::{self, Expiries, Hub, LocalViewers, SocketOptions},
     store::Store,
     tasks::Tasks,
     transport::{Engine, EngineOptions},
@@ -76,6 +77,7 @@ impl Gateway {
         options: GatewayOptions,
         cluster: Option<cluster::Connection>,
         supply: Supply,
+        auth: Authenticator,
         metrics: &Arc<Metrics>,
         tasks: &Tasks,
         stop: &CancellationToken,
@@ -100,10 +102,13 @@ impl Gateway {
             regions: regions.clone(),
             feed: supply.feed,
             store: supply.store,
+            auth,
+            expiries: Expiries::default(),
             metrics: metrics.clone(),
             options: options.sockets,
         });
         sockets::serve(&io, &hub);
+        tasks.spawn("expiries", sockets::watch_expiries(hub, stop.clone()));
         let viewers = LocalViewers::new(audience.clone(), io, state.clone(), metrics.clone());
         let member = join_cluster(cluster, options.replica, Arc::new(viewers), metrics, tasks, stop);
         state.join(member.clone());

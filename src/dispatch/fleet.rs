@@ -133,7 +133,13 @@ impl Fleet {
         metrics: &Metrics,
         started: Instant,
     ) -> Self {
-        metrics.watched_fleets.inc();
+        // Nobody watches the canary's fleet; it is not to be counted.
+        let (memberships, fleets) = if id.is_canary() {
+            Default::default()
+        } else {
+            (metrics.memberships.clone(), metrics.watched_fleets.clone())
+        };
+        fleets.inc();
         Self {
             id,
             epoch,
@@ -160,8 +166,8 @@ impl Fleet {
             queued: false,
             options: options.clone(),
             started,
-            memberships: metrics.memberships.clone(),
-            fleets: metrics.watched_fleets.clone(),
+            memberships,
+            fleets,
         }
     }
 

@@ -65,6 +65,13 @@ impl Membership {
         }
     }
 
+    /// Ends it; when this returns, nothing more of the fleet goes to the viewer by it.
+    pub async fn end(self) {
+        let leave = Control::Leave { fleet: self.fleet.clone(), viewer: self.viewer.id, token: self.token };
+        self.dispatcher.control(&self.fleet, leave).await;
+        self.dispatcher.settled(&self.fleet).await;
+    }
+
     /// Lets a member that wanted a snapshot have it: its acknowledgement is on its way.
     pub fn open(&self) -> impl Future<Output = ()> + Send + use<> {
         let (dispatcher, fleet) = (self.dispatcher.clone(), self.fleet.clone());

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Durat
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use futures_util::FutureExt;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, oneshot},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -51,11 +51,33 @@ pub(super) enum Data {
 
 #[derive(Debug)]
 pub(super) enum Control {
-    Join { fleet: FleetId, joining: Joining },
-    Open { fleet: FleetId, viewer: ViewerId, token: Token },
-    Leave { fleet: FleetId, viewer: ViewerId, token: Token },
-    Reload { fleet: FleetId },
-    Loaded { fleet: FleetId, load: u64, snapshot: Option<Snapshot>, missed: bool },
+    Join {
+        fleet: FleetId,
+        joining: Joining,
+    },
+    Open {
+        fleet: FleetId,
+        viewer: ViewerId,
+        token: Token,
+    },
+    Leave {
+        fleet: FleetId,
+        viewer: ViewerId,
+        token: Token,
+    },
+    Reload {
+        fleet: FleetId,
+    },
+    /// Answered in its turn.
+    Settle {
+        reply: oneshot::Sender<()>,
+    },
+    Loaded {
+        fleet: FleetId,
+        load: u64,
+        snapshot: Option<Snapshot>,
+        missed: bool,
+    },
 }
 
 /// What all shards share.
@@ -159,6 +181,7 @@ impl Shard {
                 self.note(&fleet);
             }
             Control::Reload { fleet } => self.load(&fleet, true),
+            Control::Settle { reply } => drop(reply.send(())),
             Control::Loaded { fleet, load, snapshot, missed } => self.loaded(&fleet, load, snapshot, missed),
         }
     }

@@ -52,13 +52,8 @@ fn respond(path: &str, plain: EmbeddedFile, request: &HeaderMap) -> Response {
     let is_named_by_content = path.starts_with("assets/");
     let cache = if is_named_by_content { "public, max-age=31536000, immutable" } else { "no-cache" };
     let tag = format!("\"{}\"", hex(&file.metadata.sha256_hash()[..16]));
-    let always = [
-        (header::CACHE_CONTROL, cache),
-        (header::ETAG, tag.as_str()),
-        (header::VARY, "accept-encoding"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
+    let always =
+        [(header::CACHE_CONTROL, cache), (header::ETAG, tag.as_str()), (header::VARY, "accept-encoding")];
     if lists(request, header::IF_NONE_MATCH, |known| known.trim_start_matches("W/") == tag || known == "*") {
         return (StatusCode::NOT_MODIFIED, always).into_response();
     }

@@ -54,4 +54,9 @@ impl Metrics {
         self.connections.get_or_create(&labels(eio, websocket)).dec();
         self.disconnects.get_or_create(&ReasonLabels { reason }).inc();
     }
+
+    /// A token opened nothing.
+    pub fn token_denied(&self, reason: &'static str) {
+        self.tokens_denied.get_or_create(&ReasonLabels { reason }).inc();
+    }
 }

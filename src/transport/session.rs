@@ -84,6 +84,7 @@ pub struct Session {
     /// Protocol 3 polling clients that ask for base64 get no binary bodies.
     pub(super) base64_only: bool,
     handshake: Box<Handshake>,
+    is_own: bool,
     pub(super) shared: Arc<Shared>,
     backlog_bytes: AtomicUsize,
     closed: AtomicBool,
@@ -103,12 +104,18 @@ impl Session {
     ) -> Self {
         let heartbeat = Heartbeat::start(protocol, shared.now_ms(), &shared.options);
         let link = wire.map_or_else(|| Link::Polling(Polling::default()), Link::Websocket);
-        shared.metrics.connection_opened(protocol.number(), matches!(link, Link::Websocket(_)));
+        let own_key = shared.options.own_key.as_deref();
+        let is_own =
+            own_key.is_some_and(|key| handshake.query().any(|(name, value)| name == "own" && value == key));
+        if !is_own {
+            shared.metrics.connection_opened(protocol.number(), matches!(link, Link::Websocket(_)));
+        }
         Self {
             id,
             protocol,
             base64_only,
             handshake: Box::new(handshake),
+            is_own,
             shared,
             backlog_bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -130,6 +137,11 @@ impl Session {
     /// Engine.IO protocol version of the client.
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Whether this process is the client too.
+    pub fn is_own(&self) -> bool {
+        self.is_own
     }
 
     /// The request that opened the session.
@@ -378,7 +390,9 @@ impl Session {
         }
         state.link = Link::Websocket(wire);
         state.stalled_since_ms = 0;
-        self.shared.metrics.connection_upgraded(self.protocol.number());
+        if !self.is_own {
+            self.shared.metrics.connection_upgraded(self.protocol.number());
+        }
         self.flush(state);
         self.received(state, read);
         self.note_backlog(state);
@@ -419,7 +433,9 @@ impl Session {
             waker.wake();
         }
         self.shared.sessions.remove(&self.id);
-        self.shared.metrics.connection_closed(self.protocol.number(), websocket, reason.as_str());
+        if !self.is_own {
+            self.shared.metrics.connection_closed(self.protocol.number(), websocket, reason.as_str());
+        }
     }
 
     /// Keeps the session's deadlines; called for every session about once a second.

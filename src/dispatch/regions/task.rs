@@ -29,7 +29,7 @@ use crate::{
     dispatch::{Viewer, encode, senders::send_later},
     observe::Metrics,
     region::{
-        RegionEngine, RegionName, RegionRequest, Subscribed, ViewerKey,
+        MaySee, RegionEngine, RegionName, RegionRequest, Subscribed, ViewerKey,
         encode::{SnapshotParts, region_updates},
     },
     transport::{Sent, event_frame},
@@ -42,7 +42,6 @@ const PUMP: Duration = Duration::from_millis(20);
 /// How long to wait before a source that could not say is asked again, and between two reloads.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
 pub(super) enum Command {
     Watch {
         viewer: Viewer,
@@ -56,6 +55,11 @@ pub(super) enum Command {
     Unwatch {
         viewer: ViewerKey,
         region: RegionName,
+    },
+    Grants {
+        viewer: ViewerKey,
+        may_see: MaySee,
+        reply: oneshot::Sender<()>,
     },
     Forget {
         viewer: ViewerKey,
@@ -188,6 +192,10 @@ impl RegionTask {
                 }
             }
             Command::Unwatch { viewer, region } => self.unwatch(viewer, &region),
+            Command::Grants { viewer, may_see, reply } => {
+                self.grants(viewer, &may_see);
+                reply.send(()).ok(); // The viewer may have left.
+            }
             Command::Forget { viewer } => {
                 self.engine.drop_viewer(viewer);
                 self.watchers.remove(&viewer);
@@ -234,6 +242,18 @@ impl RegionTask {
             watcher.unacked.remove(region);
             if self.engine.region_count(viewer) == 0 {
                 self.watchers.remove(&viewer);
+            }
+        }
+    }
+
+    fn grants(&mut self, viewer: ViewerKey, may_see: &MaySee) {
+        self.engine.set_grants(viewer, may_see);
+        let Some(watcher) = self.watchers.get_mut(&viewer) else { return };
+        for stage in watcher.stages.values_mut() {
+            // Parts that are made already may hold what is not granted any more.
+            if matches!(stage, Stage::Sending(_)) {
+                *stage = Stage::Due(Some("gap"));
+                self.pumped.insert(viewer);
             }
         }
     }
