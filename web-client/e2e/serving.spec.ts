@@ -28,7 +28,9 @@ function ask(url: string, headers: Record<string, string>): Promise<Answer> {
   });
 }
 
-test('files come compressed as asked for, those named by their content for ever', async () => {
+test('files come compressed as asked for, those named by their content for ever', {
+  tag: '@core',
+}, async () => {
   test.skip(standIn(), 'it is the gateway that serves');
   const gateway = await Gateway.start({ assets: 10, fleets: 1 });
   try {
