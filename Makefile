@@ -22,7 +22,7 @@ demo: web ## Build, then show 50,000 simulated vehicles on http://127.0.0.1:3000
 	$(CARGO) run --release --locked -- demo
 
 .PHONY: test
-test: setup lint test-rust test-web ## Everything that CI runs
+test: setup lint test-rust test-web test-e2e-core ## Everything that CI runs
 
 .PHONY: test-rust
 test-rust: ## Unit and integration tests (real Redis, Kafka, stock clients); T=name for some
@@ -34,6 +34,17 @@ test-web: ## Types, lints and unit tests of the web client
 	@if [[ -f web-client/package.json ]]; then \
 		scripts/npm-ci web-client; npm --prefix web-client run check; \
 	fi
+
+.PHONY: test-e2e
+test-e2e: web ## The page in Chromium against the gateway: every state, Kafka, 50,000 assets, accessibility
+	$(CARGO) build --locked
+	npm --prefix web-client run e2e
+
+# The same in two minutes: what breaks the page as a whole.
+.PHONY: test-e2e-core
+test-e2e-core: web
+	$(CARGO) build --locked
+	npm --prefix web-client run e2e -- --grep @core
 
 .PHONY: web
 web: ## Build the web client that the binary serves at /
@@ -62,6 +73,16 @@ bench: ## Measure; results and how they were taken are in docs/BENCHMARKS.md
 	$(CARGO) bench --locked --bench gateway -- $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(PEERS),--peers $(PEERS)) \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick) $(if $(PUBLISH),--publish)
 	$(if $(SCENARIO)$(PEERS)$(QUICK),,$(CARGO) bench --locked --bench ingest --bench region)
+
+.PHONY: bench-web
+bench-web: web ## Measure the page with 50,000 assets; rewrites its table in docs/BENCHMARKS.md
+	$(CARGO) build --release --locked
+	FLEETCAST_PROFILE=release FLEETCAST_BENCH_PUBLISH=1 npm --prefix web-client run bench
+
+.PHONY: screenshots
+screenshots: web ## Take the pictures of docs/images anew; look at each
+	$(CARGO) build --release --locked
+	FLEETCAST_PROFILE=release npm --prefix web-client run screenshots
 
 .PHONY: setup
 setup: ## Install what building and testing need and this machine lacks

@@ -19,6 +19,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tower_http::compression::CompressionLayer;
 
 use crate::observe::{History, STEP, Sample};
 
@@ -118,7 +119,7 @@ impl Ops {
     /// The route.
     pub fn router(self) -> Router {
         let page = Page { ops: self, last: Arc::default() };
-        Router::new().route("/api/ops", get(answer)).with_state(page)
+        Router::new().route("/api/ops", get(answer)).with_state(page).layer(CompressionLayer::new())
     }
 }
 

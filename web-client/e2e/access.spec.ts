@@ -10,7 +10,7 @@ test.beforeAll(async () => {
 });
 test.afterAll(() => gateway.stop());
 
-test('everything by keyboard alone', async ({ page }) => {
+test('everything by keyboard alone', { tag: '@core' }, async ({ page }) => {
   await openLive(page, gateway.url);
   await expectAssets(page, 1_000);
   await page.keyboard.press('?');

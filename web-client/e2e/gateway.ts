@@ -1,7 +1,8 @@
 // Starts the gateway that a test talks to.
 // Invariant: a free port of its own, and stopped by its own process id when the test ends.
 //
-// FLEETCAST_BIN names the binary; else the newest build of this repository; FLEETCAST_STANDIN=1 takes
+// FLEETCAST_BIN names the binary; else the newest build of this repository, or that of
+// FLEETCAST_PROFILE; FLEETCAST_STANDIN=1 takes
 // dev/server.mjs, for work on the page alone.
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -19,11 +20,10 @@ export interface GatewayOptions {
   assets?: number;
   fleets?: number;
   rate?: number;
-  /**
-   * With tokens signed by `token()`: always the stand-in, since the gateway does not verify tokens yet
-   * and what the page says of a refusal must not go untested meanwhile.
-   */
+  /** With tokens signed by `token()`. */
   auth?: boolean;
+  /** Reads this topic instead of simulating. */
+  kafka?: { brokers: string; topic: string };
   env?: Record<string, string>;
   port?: number;
 }
@@ -73,25 +73,28 @@ export class Gateway {
   }
 
   #spawn(): ChildProcess {
-    const { assets = 2_000, fleets = 20, rate = 1, auth = false, env = {} } = this.#options;
+    const { assets = 2_000, fleets = 20, rate = 1, auth = false, kafka, env = {} } = this.#options;
     const listen = `127.0.0.1:${this.port}`;
     const size = ['--assets', String(assets), '--fleets', String(fleets), '--rate', String(rate)];
-    const child =
-      standIn() || auth
-        ? spawn(process.execPath, [
-            here('../dev/server.mjs'),
-            '--port',
-            String(this.port),
-            ...size,
-            ...(auth ? ['--secret', JWT_SECRET] : []),
-          ])
-        : spawn(binary(), ['demo', '--listen', listen, ...size], {
-            env: {
-              ...process.env,
-              FLEETCAST_ADMIN_LISTEN: '127.0.0.1:0',
-              ...env,
-            },
-          });
+    const environment = {
+      ...process.env,
+      FLEETCAST_LISTEN: listen,
+      FLEETCAST_ADMIN_LISTEN: '127.0.0.1:0',
+      ...(kafka ? kafkaSource(kafka) : { FLEETCAST_SOURCE: 'demo' }),
+      FLEETCAST_STORE: 'memory',
+      FLEETCAST_AUTH: auth ? 'jwt' : 'none',
+      ...(auth && { FLEETCAST_JWT_SECRET: JWT_SECRET }),
+      ...env,
+    };
+    const child = standIn()
+      ? spawn(process.execPath, [
+          here('../dev/server.mjs'),
+          '--port',
+          String(this.port),
+          ...size,
+          ...(auth ? ['--secret', JWT_SECRET] : []),
+        ])
+      : spawn(binary(), ['serve', ...(kafka ? [] : size)], { env: environment });
     const keep = (data: Buffer) => {
       this.log = (this.log + data).slice(-20_000);
     };
@@ -112,25 +115,34 @@ export class Gateway {
   }
 }
 
+const kafkaSource = ({ brokers, topic }: { brokers: string; topic: string }) => ({
+  FLEETCAST_SOURCE: 'kafka',
+  FLEETCAST_KAFKA_BROKERS: brokers,
+  FLEETCAST_KAFKA_TOPICS: topic,
+  FLEETCAST_KAFKA_GROUP: `${topic}-readers`,
+});
+
 export const standIn = (): boolean => process.env.FLEETCAST_STANDIN === '1';
 
 function binary(): string {
   const given = process.env.FLEETCAST_BIN;
   if (given) return given;
   const target = process.env.CARGO_TARGET_DIR ?? here('../../target');
-  const built = ['release', 'debug']
-    .map((profile) => `${target}/${profile}/fleetcast`)
+  const profile = process.env.FLEETCAST_PROFILE;
+  const built = (profile ? [profile] : ['release', 'debug'])
+    .map((name) => `${target}/${name}/fleetcast`)
     .filter((path) => existsSync(path))
     .sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
   if (built[0]) return built[0];
   throw new Error('no fleetcast binary: `cargo build`, or set FLEETCAST_BIN');
 }
 
-/** A token that grants these fleets, or everything. */
-export function token(fleets: string[] | '*', expiresInS = 3600): string {
+/** A token that grants these fleets, or everything; and what operators see. */
+export function token(fleets: string[] | '*', admin = false): string {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
-  const exp = Math.floor(Date.now() / 1000) + expiresInS;
-  const body = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: 'e2e', fleets, exp })}`;
+  const exp = Math.floor(Date.now() / 1000) + 3600;
+  const claims = { sub: 'e2e', fleets, exp, ...(admin && { admin }) };
+  const body = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(claims)}`;
   return `${body}.${createHmac('sha256', JWT_SECRET).update(body).digest('base64url')}`;
 }
 

@@ -17,9 +17,9 @@ for (const [version, path] of [
   ['4', 'socket.io-client/dist/socket.io.js'],
   ['2', 'socket.io-client-2/dist/socket.io.js'],
 ] as const) {
-  test(`the legacy dashboard works unchanged with socket.io-client ${version}`, async ({
-    page,
-  }) => {
+  test(`the legacy dashboard works unchanged with socket.io-client ${version}`, {
+    tag: '@core',
+  }, async ({ page }) => {
     test.skip(standIn(), 'the stand-in speaks only the new events');
     const web = await serve(readFileSync(require.resolve(path)));
     const origin = `http://127.0.0.1:${(web.address() as AddressInfo).port}`;

@@ -10,9 +10,9 @@ test.beforeAll(async () => {
 });
 test.afterAll(() => gateway.stop());
 
-test('the first visit shows every asset, from this host alone, without an error', async ({
-  page,
-}) => {
+test('the first visit shows every asset, from this host alone, without an error', {
+  tag: '@core',
+}, async ({ page }) => {
   const foreign: string[] = [];
   const errors: string[] = [];
   page.on('request', (request) => {
@@ -31,7 +31,9 @@ test('the first visit shows every asset, from this host alone, without an error'
   expect(errors).toEqual([]);
 });
 
-test('every asset on screen is a lit pixel where it belongs', async ({ page }) => {
+test('every asset on screen is a lit pixel where it belongs', { tag: '@core' }, async ({
+  page,
+}) => {
   await openLive(page, `${gateway.url}?group=0`);
   await expectAssets(page, 3_000);
   await expect(async () => {
@@ -84,7 +86,7 @@ test('assets move: the same asset is elsewhere a few seconds later', async ({ pa
   }).toPass();
 });
 
-test('search narrows list and map to the same assets', async ({ page }) => {
+test('search narrows list and map to the same assets', { tag: '@core' }, async ({ page }) => {
   await openLive(page, `${gateway.url}?group=0`);
   await expectAssets(page, 3_000);
   const name =
@@ -128,9 +130,9 @@ test('a state chip shows as many assets as it says', async ({ page }) => {
   await expect(page).toHaveURL(/state=stopped/);
 });
 
-test('a box drawn on the map subscribes to what is inside, and to nothing else', async ({
-  page,
-}) => {
+test('a box drawn on the map subscribes to what is inside, and to nothing else', {
+  tag: '@core',
+}, async ({ page }) => {
   await openLive(page, `${gateway.url}?at=48,9,4.6`);
   await expectAssets(page, 3_000);
   await page.getByRole('button', { name: 'Watch an area' }).click();
@@ -211,7 +213,9 @@ test('a fleet chosen in the picker is the only one subscribed to', async ({ page
   await expect(page.getByTestId('scope')).toContainText(name);
 });
 
-test('selecting shows live detail; following keeps the asset in the middle', async ({ page }) => {
+test('selecting shows live detail; following keeps the asset in the middle', {
+  tag: '@core',
+}, async ({ page }) => {
   await openLive(page, `${gateway.url}?sort=speed`);
   await expectAssets(page, 3_000);
   await page.getByTestId('list').getByRole('option').first().click();

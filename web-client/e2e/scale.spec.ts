@@ -6,7 +6,9 @@ import { expectAssets, litAssets, openLive } from './page';
 
 const ASSETS = 50_000;
 
-test('50,000 moving assets: each a lit pixel, and the page keeps answering', async ({ page }) => {
+test('50,000 moving assets: each a lit pixel, and the page keeps answering', {
+  tag: '@core',
+}, async ({ page }) => {
   test.setTimeout(180_000);
   const gateway = await Gateway.start({ assets: ASSETS, fleets: 200 });
   try {

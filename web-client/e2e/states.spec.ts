@@ -4,7 +4,9 @@ import { expect, test } from '@playwright/test';
 import { Gateway, SlowLink, standIn, token } from './gateway';
 import { expectAssets, openLive } from './page';
 
-test('gateway killed and started again: last known state, then back in step', async ({ page }) => {
+test('gateway killed and started again: last known state, then back in step', {
+  tag: '@core',
+}, async ({ page }) => {
   const gateway = await Gateway.start({ assets: 500, fleets: 5 });
   try {
     await openLive(page, gateway.url);
@@ -67,7 +69,9 @@ test('a fleet that was not granted: no permission, and a way out', async ({ page
   }
 });
 
-test('a wrong token is refused, and a good one pasted instead connects', async ({ page }) => {
+test('a wrong token is refused, and a good one pasted instead connects', { tag: '@core' }, async ({
+  page,
+}) => {
   const gateway = await Gateway.start({ assets: 300, fleets: 3, auth: true });
   try {
     await page.goto(`${gateway.url}#token=nonsense`);

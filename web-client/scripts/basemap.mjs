@@ -119,7 +119,8 @@ function inside([x, y], ring) {
 }
 
 /** The point of a country farthest from its border, by a coarse grid: where its name reads best. */
-function labelPoint(ring) {
+function labelPoint(ringAsDrawn) {
+  const ring = unrolled(ringAsDrawn);
   const xs = ring.map((p) => p[0]);
   const ys = ring.map((p) => p[1]);
   const [west, east, south, north] = [
@@ -147,7 +148,18 @@ function labelPoint(ring) {
       }
     }
   }
-  return best;
+  return [((best[0] + 540) % 360) - 180, best[1]];
+}
+
+/** Russia and Fiji go on beyond 180°, instead of beginning again at -180°. */
+function unrolled(ring) {
+  let turn = 0;
+  return ring.map(([x, y], i) => {
+    const step = i === 0 ? 0 : x - ring[i - 1][0];
+    if (step > 180) turn -= 360;
+    if (step < -180) turn += 360;
+    return [x + turn, y];
+  });
 }
 
 function countryLabels(list) {

@@ -11,7 +11,7 @@ import { t } from '../messages';
 import { Icon } from '../panel/icon';
 import { keepToken } from '../view/persist';
 import { Chart, type Line } from './chart';
-import { type OpsAnswer, OpsHistories, OpsHistory, type OpsSample } from './samples';
+import { type OpsAnswer, OpsHistories, type OpsHistory, type OpsSample } from './samples';
 
 const POLL_MS = 2_000;
 const MEMORY_CLASSES_MAX = 6;
@@ -66,7 +66,7 @@ export function OpsPage() {
           {t.opsBack}
         </a>
         <h1>{t.ops}</h1>
-        {said && <ShownReplica />}
+        {said && <ShownReplica names={histories.names} />}
         {access.value === 'down' && (
           <strong class="ops-down" role="status">
             {t.down}
@@ -77,7 +77,7 @@ export function OpsPage() {
         {access.value === 'denied' && <Denied />}
         {access.value === 'absent' && <p class="soft">{t.opsAbsent}</p>}
         {access.value === 'loading' && <p class="soft">{t.connecting}</p>}
-        {said && <Charts />}
+        {said && <Charts history={histories.of(shown.value)} at={said.now} />}
         {said && <Replicas said={said} />}
       </main>
     </div>
@@ -116,8 +116,7 @@ function Denied() {
 }
 
 /** Which replica the charts are of; a choice where several answer, as behind a load balancer. */
-function ShownReplica() {
-  const names = histories.names;
+function ShownReplica({ names }: { names: string[] }) {
   if (names.length < 2) return <span class="soft">{shown.value}</span>;
   return (
     <select
@@ -146,8 +145,9 @@ function linesOf(history: OpsHistory, picks: [string, Pick][]): Line[] {
   }));
 }
 
-function Charts() {
-  const history = histories.of(shown.value) ?? new OpsHistory();
+/** A history grows in place: `at` says that it may have. */
+function Charts({ history }: { history: OpsHistory | undefined; at: number }) {
+  if (!history) return null;
   const lines = (...picks: [string, Pick][]) => linesOf(history, picks);
   const times = history.times();
   if (times.length < 2) return <p class="soft">{t.opsSoon}</p>;
