@@ -11,6 +11,7 @@ mod names;
 mod request;
 mod response;
 mod scalar;
+mod sharded;
 mod to_json;
 mod to_msgpack;
 
@@ -21,6 +22,7 @@ pub use message::{Argument, Target};
 pub use names::{Address, InvalidKey, Names};
 pub use request::{Request, RequestFrame, Selection};
 pub use response::{Answer, ResponseFrame};
+pub use sharded::{Body, ShardedMessage};
 
 use super::event::{self, EncodedEvent};
 
@@ -84,6 +86,7 @@ enum Kind {
     Broadcast,
     Request,
     Response,
+    Sharded,
 }
 
 impl Frame {
@@ -120,6 +123,7 @@ impl Frame {
             }
             Kind::Request => drop(RequestFrame::decode(&payload)?),
             Kind::Response => drop(ResponseFrame::decode(&payload)?),
+            Kind::Sharded => drop(ShardedMessage::decode(&payload)?),
         }
         Ok(Self { channel, payload: payload.into() })
     }
