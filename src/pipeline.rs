@@ -79,12 +79,13 @@ impl Pipeline {
     }
 
     async fn stepped(&mut self, step: Step) {
-        let Step { applied, conflicts, restored, done } = step;
+        let Step { applied, conflicts, restored, cells_refused, done } = step;
         self.metrics.updates_applied.inc_by(applied.fresh_count);
         self.metrics.updates_stale.inc_by(applied.stale_count);
         self.metrics.updates_duplicate.inc_by(applied.duplicate_count);
         self.metrics.store_conflicts.inc_by(conflicts);
         self.metrics.store_restored.inc_by(restored);
+        self.metrics.store_cells_refused.inc_by(cells_refused);
         if let Some(fresh) = &self.fresh {
             for batch in applied.fresh {
                 if fresh.send(batch).await.is_err() {

@@ -191,7 +191,7 @@ async fn relay(
     let epoch = store.epoch();
     while let Some(batch) = applied.recv().await {
         if regions.is_watching() {
-            regions.update((batch.fleet.clone(), store.states(&batch))).await;
+            regions.update((batch.fleet.clone(), store.states(&batch)));
         }
         dispatcher.dispatch(batch, Some(epoch)).await;
     }
@@ -247,10 +247,10 @@ async fn follow(
                 FeedEvent::Batch { batch, epoch } => dispatcher.dispatch(batch, epoch).await,
                 FeedEvent::Gap { fleet, .. } => dispatcher.gap(fleet).await,
                 FeedEvent::Other(message) => match read_cell_message(&message) {
-                    Some(located) => regions.update(located).await,
-                    None => regions.gap().await,
+                    Some(located) => regions.update(located),
+                    None => regions.gap(),
                 },
-                FeedEvent::OtherMissed => regions.gap().await,
+                FeedEvent::OtherMissed => regions.gap(),
                 FeedEvent::Lost => {
                     lost = true;
                     condition.set_unready("the connection for updates is lost");
@@ -259,7 +259,7 @@ async fn follow(
                     condition.set_ready();
                     if std::mem::take(&mut lost) {
                         dispatcher.gap_everywhere().await;
-                        regions.gap().await;
+                        regions.gap();
                     }
                 }
             }

@@ -85,6 +85,8 @@ metrics! {
     store_conflicts: Counter as "store_conflicts",
     /// States that Redis had lost and that were written again.
     store_restored: Counter as "store_restored_states",
+    /// Batches whose messages for regions Redis refused to publish: the user may not.
+    store_cells_refused: Counter as "store_cells_refused",
     /// From receiving a batch from its source until the store has it.
     store_apply: Seconds as "store_apply_seconds",
     /// Records of a partition that are not applied yet.
@@ -157,6 +159,8 @@ metrics! {
     region_assets: Gauge as "region_assets",
     /// Deltas told to regions.
     region_deltas: Counter as "region_deltas",
+    /// Times that all assets under regions were read again, since updates were missed.
+    region_reloads: Counter as "region_reloads",
     /// Viewers that are in no room. Must be 0 when nobody is connected.
     sockets_in_no_room: Gauge as "sockets_in_no_room",
     /// Rooms whose members are all gone. Must be 0.

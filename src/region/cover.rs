@@ -12,6 +12,7 @@ use geo::{Intersects, Line, Rect, coord};
 use super::{
     CellId,
     cells::{CellBounds, LEVEL_MAX},
+    interest::INTEREST_LEVEL,
     shape::{Circle, Form, LonLatBox},
 };
 use crate::fleet::Position;
@@ -62,6 +63,16 @@ impl Cover {
             }
         }
         Self(done)
+    }
+
+    /// How many cells of the level between replicas it touches, or a few more.
+    #[must_use]
+    pub fn cells_between_replicas(&self) -> usize {
+        let within = |covered: &CoverCell| {
+            let levels = INTEREST_LEVEL.saturating_sub(covered.cell.level());
+            4_usize.pow(u32::from(levels))
+        };
+        self.0.iter().map(within).sum()
     }
 
     /// The cells, none within another.

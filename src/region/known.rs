@@ -31,12 +31,14 @@ pub(super) struct KnownAssets {
 }
 
 impl KnownAssets {
-    /// Takes a state over; `None` if a newer one is known, or was when the asset was forgotten and some
-    /// viewer may still show it.
+    /// Takes a state over; `None` if it is known already, or a newer one is, or was when the asset was forgotten
+    /// and some viewer may still show it.
     pub(super) fn put(&mut self, fleet: &FleetId, state: &Arc<AssetState>) -> Option<AssetKey> {
         if let Some(key) = self.key(fleet, state.id.as_str()) {
             let known = &mut self.assets[key.0 as usize];
-            if (state.ts_ms, state.seq) < (known.state.ts_ms, known.state.seq) {
+            let newer = (state.ts_ms, state.seq).cmp(&(known.state.ts_ms, known.state.seq));
+            let is_same = || known.state.position == state.position && known.state.data == state.data;
+            if newer.is_lt() || newer.is_eq() && !known.gone && is_same() {
                 return None;
             }
             known.state = Arc::clone(state);

@@ -1,13 +1,17 @@
 //! `asset_history` (contract, section 3) and `fleets`: what a dashboard asks once, answered in the
 //! acknowledgement.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
     Connected,
+    allowance::Allowance,
     subscribe::{Ack, Refusal, answer, fleet_of},
 };
 use crate::{
@@ -17,17 +21,40 @@ use crate::{
 
 /// Points of a track that one answer may have.
 const LIMIT_MAX: u64 = 10_000;
+/// Questions a second, and at once after a pause: each may have to look into every fleet.
+const READS_PER_SECOND: f64 = 5.0;
+const READS_BURST: f64 = 20.0;
 /// How long the store may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often a viewer may ask.
+pub(super) fn allowance() -> Allowance {
+    Allowance::new(READS_PER_SECOND, READS_BURST)
+}
+
 pub(super) async fn track(connected: &Arc<Connected>, request: Value, ack: Ack) {
-    let outcome = read_track(connected, &request).await;
+    let outcome = match may_read(connected) {
+        Ok(()) => read_track(connected, &request).await,
+        Err(refusal) => Err(refusal),
+    };
     answer(connected, ack, outcome);
 }
 
 pub(super) async fn fleets(connected: &Arc<Connected>, ack: Ack) {
-    let outcome = list_fleets(connected).await;
+    let outcome = match may_read(connected) {
+        Ok(()) => list_fleets(connected).await,
+        Err(refusal) => Err(refusal),
+    };
     answer(connected, ack, outcome);
+}
+
+fn may_read(connected: &Connected) -> Result<(), Refusal> {
+    let mut reads = connected.reads.lock().unwrap_or_else(PoisonError::into_inner);
+    if reads.take(Instant::now()) {
+        return Ok(());
+    }
+    let message = format!("more than {READS_PER_SECOND} questions a second");
+    Err(Refusal { code: "too_many", message })
 }
 
 async fn list_fleets(connected: &Arc<Connected>) -> Result<Value, Refusal> {

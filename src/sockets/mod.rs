@@ -4,6 +4,7 @@
 //! [`Connected`] value in the socket's extensions, so however the socket ends, dropping it ends all.
 //! Knows nothing of sources.
 
+mod allowance;
 mod connect;
 mod handshake;
 mod history;
@@ -79,6 +80,8 @@ pub(crate) struct Connected {
     memberships: Mutex<Vec<Membership>>,
     requests: Requests,
     regions: Mutex<OwnRegions>,
+    /// How often it may still ask the store.
+    reads: Mutex<allowance::Allowance>,
     hub: Arc<Hub>,
 }
 
@@ -87,7 +90,8 @@ impl Connected {
         let viewer = Viewer::new(session);
         hub.audience.enter(viewer.clone(), identity);
         let (memberships, regions) = (Mutex::default(), Mutex::default());
-        Self { viewer, memberships, regions, requests: Requests::default(), hub }
+        let reads = Mutex::new(history::allowance());
+        Self { viewer, memberships, regions, reads, requests: Requests::default(), hub }
     }
 
     fn memberships(&self) -> std::sync::MutexGuard<'_, Vec<Membership>> {
@@ -100,7 +104,7 @@ impl Connected {
 
     /// Fleets and regions.
     fn subscriptions(&self) -> usize {
-        self.memberships().len() + self.regions().names.len()
+        self.memberships().len() + self.regions().cells.len()
     }
 
     /// Which fleets this viewer was granted.
@@ -136,7 +140,7 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        if !self.regions().names.is_empty() {
+        if !self.regions().cells.is_empty() {
             self.hub.regions.forget(self.viewer.id);
         }
         self.hub.audience.exit(self.viewer.id);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Connected, Socket,
+    allowance::Allowance,
     subscribe::{Ack, Refusal, answer, behind_ack, interval_of},
 };
 use crate::{
@@ -22,30 +23,36 @@ const REQUESTS_BURST: f64 = 60.0;
 /// Most fleets that a region may be limited to.
 const FLEETS_MAX: usize = 1000;
 
-/// One viewer's regions, and how many requests it has left.
+/// Cells between replicas under all regions of a viewer: four times the world. Each may hold the assets of all
+/// fleets, and each region remembers which of them its viewer has.
+const CELLS_MAX: usize = 4 * 4096;
+
+/// One viewer's regions with the number of cells under each, and how often it may ask.
 #[derive(Debug)]
 pub(super) struct OwnRegions {
-    pub(super) names: foldhash::HashSet<RegionName>,
-    requests_left: f64,
-    counted: Instant,
+    pub(super) cells: foldhash::HashMap<RegionName, usize>,
+    requests: Allowance,
 }
 
 impl Default for OwnRegions {
     fn default() -> Self {
-        Self { names: foldhash::HashSet::default(), requests_left: REQUESTS_BURST, counted: Instant::now() }
+        let requests = Allowance::new(REQUESTS_PER_SECOND, REQUESTS_BURST);
+        Self { cells: foldhash::HashMap::default(), requests }
     }
 }
 
 impl OwnRegions {
-    fn may_ask(&mut self, now: Instant) -> bool {
-        let refilled = now.duration_since(self.counted).as_secs_f64() * REQUESTS_PER_SECOND;
-        self.requests_left = (self.requests_left + refilled).min(REQUESTS_BURST);
-        self.counted = now;
-        if self.requests_left < 1.0 {
-            return false;
+    /// Takes note of a region, new or moved, unless all together would be too large.
+    fn note(&mut self, region: &RegionName, cells: usize) -> Result<(), Refusal> {
+        let others: usize =
+            self.cells.iter().filter(|(name, _)| *name != region).map(|(_, cells)| cells).sum();
+        if others + cells > CELLS_MAX {
+            let message =
+                format!("the regions together are larger than {} times the world", CELLS_MAX / 4096);
+            return Err(Refusal { code: "too_many", message });
         }
-        self.requests_left -= 1.0;
-        true
+        self.cells.insert(region.clone(), cells);
+        Ok(())
     }
 }
 
@@ -64,12 +71,12 @@ pub(super) async fn watch(socket: &Socket, connected: &Arc<Connected>, request: 
 
 async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(RegionName, Watched), Refusal> {
     let hub = &connected.hub;
-    if !connected.regions().may_ask(Instant::now()) {
+    if !connected.regions().requests.take(Instant::now()) {
         let message = format!("more than {REQUESTS_PER_SECOND} region requests a second");
         return Err(Refusal { code: "too_many", message });
     }
     let region = name_of(request)?;
-    let is_known = connected.regions().names.contains(&region);
+    let is_known = connected.regions().cells.contains_key(&region);
     if !is_known && connected.subscriptions() >= hub.options.subscriptions_max {
         let message = format!("more than {} subscriptions", hub.options.subscriptions_max);
         return Err(Refusal { code: "too_many", message });
@@ -82,9 +89,9 @@ async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(Regio
         may_see: connected.may_see(),
     };
     // Known from here on, so that whatever comes of it ends with the connection.
-    connected.regions().names.insert(region.clone());
+    connected.regions().note(&region, request.shape.cover().cells_between_replicas())?;
     let Some(watched) = hub.regions.watch(&connected.viewer, request).await else {
-        connected.regions().names.remove(&region);
+        connected.regions().cells.remove(&region);
         hub.regions.unwatch(connected.viewer.id, region).await;
         let message = "the assets of the region can not be read at the moment".to_owned();
         return Err(Refusal { code: "unavailable", message });
@@ -95,7 +102,8 @@ async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(Regio
 pub(super) async fn unwatch(connected: &Arc<Connected>, request: &Value, ack: Ack) {
     let outcome = match name_of(request) {
         Ok(region) => {
-            if connected.regions().names.remove(&region) {
+            let known = connected.regions().cells.remove(&region);
+            if known.is_some() {
                 connected.hub.regions.unwatch(connected.viewer.id, region).await;
             }
             Ok(json!({"ok": true}))
@@ -135,16 +143,20 @@ fn fleets_of(request: &Value) -> Result<Option<foldhash::HashSet<FleetId>>, Refu
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn a_storm_of_moves_is_refused_and_a_panned_map_is_not() {
-        let (mut regions, start) = (OwnRegions::default(), Instant::now());
-        let granted = (0..300).filter(|n| regions.may_ask(start + Duration::from_millis(10 * n))).count();
-        assert!((140..=152).contains(&granted), "{granted} of 300 in 3 s");
-        let later = start + Duration::from_secs(60);
-        assert!((0..200).all(|n| regions.may_ask(later + Duration::from_millis(50 * n))));
+    fn the_regions_of_a_viewer_are_bounded_together_and_one_can_always_be_moved() {
+        let mut regions = OwnRegions::default();
+        let name = |n: usize| RegionName::parse(&format!("r{n}")).unwrap();
+        for n in 0..4 {
+            regions.note(&name(n), 4096).unwrap();
+        }
+        assert_eq!(regions.note(&name(4), 1).unwrap_err().code, "too_many");
+        regions.note(&name(2), 4096).unwrap();
+        regions.note(&name(2), 1).unwrap();
+        regions.note(&name(4), 4095).unwrap();
+        assert!(regions.note(&name(2), 2).is_err());
+        assert_eq!(regions.cells[&name(2)], 1, "a move that is refused changes nothing");
     }
 }

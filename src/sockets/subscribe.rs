@@ -105,7 +105,7 @@ async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(Fleet
     let hub = &connected.hub;
     let (fleet, mode) = (fleet_of(request)?, mode_of(request)?);
     let others = connected.memberships().iter().filter(|known| known.fleet != fleet).count();
-    if others + connected.regions().names.len() >= hub.options.subscriptions_max {
+    if others + connected.regions().cells.len() >= hub.options.subscriptions_max {
         let message = format!("more than {} subscriptions", hub.options.subscriptions_max);
         return Err(Refusal { code: "too_many", message });
     }

@@ -25,6 +25,8 @@ pub struct Step {
     pub conflicts: u64,
     /// States that Redis had lost and that were written again.
     pub restored: u64,
+    /// Whether messages of cells were not published.
+    pub cells_refused: u64,
     /// Every batch up to this one is in the store, and published.
     pub done: Option<u64>,
 }

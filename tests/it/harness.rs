@@ -55,8 +55,10 @@ async fn the_proxy_delays_stalls_and_cuts() {
 
     proxy.cut();
     assert!(timeout(PATIENCE, client.read(&mut late)).await.unwrap().is_err(), "a reset is no goodbye");
-    let mut refused = TcpStream::connect(proxy.addr()).await.unwrap();
-    assert!(!echoes(&mut refused).await);
+    // The reset may come before `connect` returns, or after.
+    if let Ok(mut refused) = TcpStream::connect(proxy.addr()).await {
+        assert!(!echoes(&mut refused).await);
+    }
     proxy.pass();
     assert!(echoes(&mut TcpStream::connect(proxy.addr()).await.unwrap()).await);
 }

@@ -282,6 +282,33 @@ async fn what_can_not_be_a_region_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn what_costs_the_replica_much_is_bounded_per_viewer() {
+    let world = World::new("greedy", &[]).await;
+    let mut viewer = Viewer::connect(world.gateway.addr(), "").await;
+    let whole = |name: &str| json!({"region": name, "bbox": [-180, -90, 180, 90]});
+    for name in ["a", "b", "c", "d"] {
+        assert_eq!(viewer.request("region_subscribe", whole(name)).await["ok"], true);
+    }
+    let one_more = viewer.request("region_subscribe", whole("e")).await;
+    assert_eq!(one_more["error"]["code"], "too_many", "{one_more}");
+    let moved = viewer.request("region_subscribe", json!({"region": "a", "geohash": ["u33"]})).await;
+    assert_eq!((&moved["ok"], &moved["resumed"]), (&json!(true), &json!(true)), "{moved}");
+    let smaller = viewer.request("region_subscribe", json!({"region": "e", "geohash": ["u33"]})).await;
+    assert_eq!(smaller["ok"], true, "{smaller}");
+
+    let mut refused = 0;
+    for _ in 0..100 {
+        let answer = viewer.request("fleets", json!({})).await;
+        refused += u32::from(answer["error"]["code"] == "too_many");
+    }
+    assert!((40..100).contains(&refused), "{refused} of 100 at once");
+    assert_eq!(
+        Viewer::connect(world.gateway.addr(), "").await.request("fleets", json!({})).await["ok"],
+        true
+    );
+}
+
+#[tokio::test]
 async fn tracks_and_fleets_are_answered_on_request() {
     let mut world = World::new("tracks", &[]).await;
     for n in 0..30 {

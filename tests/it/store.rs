@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fleetcast::{
-    fleet::{AssetId, ChannelMessage, FieldMap, FleetBatch, FleetId, Origin, Record},
-    store::{Applied, MemoryStore, RedisStore, Store, TrackRule, Writer},
+    fleet::{AssetId, ChannelMessage, FieldMap, FleetBatch, FleetId, Origin, Position, Record},
+    region::CellId,
+    store::{Applied, MemoryStore, RedisStore, Store, TrackRule, Writer, cell_channel, read_cell_message},
 };
 use futures_util::StreamExt;
 use proptest::prelude::*;
@@ -253,6 +254,71 @@ async fn a_replica_that_lagged_behind_takes_over() {
     let asset = |id: &str| after.assets.iter().find(|asset| asset.id.as_str() == id).unwrap().clone();
     assert_eq!(asset("a").ts_ms, T0 + 1000);
     assert!(asset("a").data.ends_with(br#""x":1}"#) && asset("b").ts_ms == T0 + 2000);
+}
+
+#[tokio::test]
+async fn after_a_failover_an_asset_leaves_the_cell_where_the_new_server_has_it() {
+    let redis = RedisServer::start().await;
+    let mut writer = redis_store(&redis.url()).writer();
+    apply(&mut writer, vec![at(1, "a", 0, r#","lat":1,"lon":2"#)]).await;
+    let cells: Vec<(String, u32)> =
+        redis.command(&["ZRANGE", "fleetcast:{f}:cells", "0", "-1", "WITHSCORES"]).await;
+    let mut copied: Vec<Vec<u8>> = Vec::new();
+    for key in ["state", "seq", "changes", "cells"] {
+        copied.push(redis.command(&["DUMP", &format!("fleetcast:{{f}}:{key}")]).await);
+    }
+    apply(&mut writer, vec![at(2, "a", 1, r#","lat":60,"lon":90"#)]).await;
+    let mut connection = redis.connect().await;
+    for (key, dump) in ["state", "seq", "changes", "cells"].iter().zip(copied) {
+        let mut restore = redis::cmd("RESTORE");
+        restore.arg(format!("fleetcast:{{f}}:{key}")).arg(0).arg(dump).arg("REPLACE");
+        restore.query_async::<()>(&mut connection).await.unwrap();
+    }
+
+    let redis = &redis;
+    let listen = |lat, lon| {
+        let cell = CellId::at(Position { lat, lon }).unwrap().between_replicas();
+        async move { Listener::of(redis, &cell_channel("fleetcast", cell)).await }
+    };
+    let (mut old, mut now) = tokio::join!(listen(1.0, 2.0), listen(61.0, 90.0));
+    apply(&mut writer, vec![at(3, "b", 2, "")]).await;
+    // It is written again before that batch or after.
+    drop(timeout(std::time::Duration::from_millis(500), writer.step()).await);
+    for listener in [&mut old, &mut now] {
+        let (_, states) = read_cell_message(&listener.next().await).unwrap();
+        assert_eq!((states[0].id.as_str(), states[0].ts_ms), ("a", T0 + 1000));
+    }
+    let later: Vec<(String, u32)> =
+        redis.command(&["ZRANGE", "fleetcast:{f}:cells", "0", "-1", "WITHSCORES"]).await;
+    assert!(later.len() == 1 && later[0].1 != cells[0].1, "{later:?} after {cells:?}");
+}
+
+#[tokio::test]
+async fn a_user_without_the_channels_of_cells_still_serves_fleets() {
+    let redis = RedisServer::start().await;
+    let channels = ["&fleetcast:{*", "&updates:*"];
+    let _: () = redis
+        .command(&[
+            "ACL",
+            "SETUSER",
+            "narrow",
+            "on",
+            ">secret",
+            "~*",
+            "+@all",
+            "resetchannels",
+            channels[0],
+            channels[1],
+        ])
+        .await;
+    let mut numbered = Listener::of(&redis, "fleetcast:{f}:updates").await;
+    let mut legacy = Listener::of(&redis, "updates:f").await;
+    let mut writer = redis_store(&redis.url().replace("redis://", "redis://narrow:secret@")).writer();
+    writer.push(vec![at(1, "a", 0, r#","lat":1,"lon":2"#)], T0);
+    let step = timeout(PATIENCE, writer.step()).await.unwrap();
+    assert_eq!((step.applied.fresh_count, step.cells_refused), (1, 1));
+    assert_eq!(numbered.next_batch().await.updates.len(), 1);
+    assert!(legacy.next().await.starts_with(b"{"));
 }
 
 #[tokio::test]

@@ -42,10 +42,24 @@ pub(super) struct Cells {
 #[derive(Debug, Default)]
 struct Load {
     cells: Vec<CellId>,
-    /// Assets heard of since the load began.
-    touched: HashMap<FleetId, HashSet<AssetId>>,
+    /// Assets heard of since the load began, and their newest version then.
+    heard: HashMap<FleetId, HashMap<AssetId, Version>>,
+    /// Cells that were let go of since: what is found in them may be old by the time they are watched again.
+    ended: HashSet<CellId>,
     /// Updates were missed: what the load does not find is gone.
-    is_reload: bool,
+    reload: Option<Reload>,
+}
+
+/// Orders the states of one asset.
+type Version = (i64, u64);
+
+/// Why everything is loaded again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reload {
+    /// Regions were behind and dropped updates: the differences are told as if nothing had happened.
+    Behind,
+    /// Updates did not reach this replica: viewers are told so.
+    Gap,
 }
 
 impl Cells {
@@ -88,6 +102,9 @@ impl Cells {
                 self.watched.remove(&cell);
                 self.unloaded.remove(&cell);
                 engine.forget_cell(cell);
+                if let Some(load) = &mut self.load {
+                    load.ended.insert(cell);
+                }
                 ended.push(cell);
             }
         }
@@ -121,42 +138,41 @@ impl Cells {
             return None;
         }
         let cells = self.unloaded.drain().collect();
-        Some(self.load(cells, false))
+        Some(self.load(cells, None))
     }
 
     /// Updates were missed: everything is to be loaded again. What was on its way may be as old.
-    pub(super) fn begin_again(&mut self) -> Option<Loading> {
+    pub(super) fn begin_again(&mut self, reload: Reload) -> Option<Loading> {
         self.unloaded.clear();
         let cells: Vec<CellId> = self.watched.iter().copied().collect();
-        (!cells.is_empty()).then(|| self.load(cells, true))
+        (!cells.is_empty()).then(|| self.load(cells, Some(reload)))
     }
 
-    fn load(&mut self, cells: Vec<CellId>, is_reload: bool) -> Loading {
+    /// Whether everything is being loaded again.
+    pub(super) fn is_reloading(&self) -> bool {
+        self.load.as_ref().is_some_and(|load| load.reload.is_some())
+    }
+
+    fn load(&mut self, cells: Vec<CellId>, reload: Option<Reload>) -> Loading {
         self.number += 1;
         let found = self.source.load(cells.clone());
-        self.load = Some(Load { cells, is_reload, ..Load::default() });
+        self.load = Some(Load { cells, reload, ..Load::default() });
         Loading { number: self.number, found }
     }
 
     /// An update: the asset's newest state, wherever it is.
     pub(super) fn update(&mut self, engine: &mut RegionEngine, fleet: &FleetId, state: &Arc<AssetState>) {
         if let Some(load) = &mut self.load {
-            if let Some(assets) = load.touched.get_mut(fleet) {
-                assets.insert(state.id.clone());
-            } else {
-                load.touched.insert(fleet.clone(), HashSet::from_iter([state.id.clone()]));
-            }
+            let version = (state.ts_ms, state.seq);
+            let heard =
+                load.heard.entry(fleet.clone()).or_default().entry(state.id.clone()).or_insert(version);
+            *heard = version.max(*heard);
         }
-        if self.holds(state) {
+        if cell_of(state).is_some_and(|cell| self.watched.contains(&cell)) {
             engine.on_update(fleet, state);
         } else {
             engine.forget_asset(fleet, &state.id);
         }
-    }
-
-    fn holds(&self, state: &AssetState) -> bool {
-        let cell = state.position.and_then(CellId::at);
-        cell.is_some_and(|cell| self.watched.contains(&cell.between_replicas()))
     }
 
     /// Takes over what the load `number` found. Whether it was the awaited one, and a reload.
@@ -172,32 +188,39 @@ impl Cells {
         let load = self.load.take()?;
         let Some(found) = found else {
             self.unloaded.extend(load.cells.iter().filter(|cell| self.watched.contains(*cell)));
-            return Some(Loaded::Failed { is_reload: load.is_reload });
+            return Some(Loaded::Failed(load.reload));
         };
-        let is_touched = |fleet: &FleetId, asset: &AssetId| {
-            load.touched.get(fleet).is_some_and(|assets| assets.contains(asset.as_str()))
+        let heard = |fleet: &FleetId, asset: &AssetId| load.heard.get(fleet)?.get(asset).copied();
+        let is_current = |state: &AssetState| {
+            cell_of(state).is_some_and(|cell| self.watched.contains(&cell) && !load.ended.contains(&cell))
         };
-        if load.is_reload {
+        if load.reload.is_some() {
             let mut named: HashMap<FleetId, HashSet<AssetId>> = HashMap::default();
             for (fleet, states) in &found {
-                named.entry(fleet.clone()).or_default().extend(states.iter().map(|state| state.id.clone()));
+                let current = states.iter().filter(|state| is_current(state)).map(|state| state.id.clone());
+                named.entry(fleet.clone()).or_default().extend(current);
             }
             let is_there = |fleet: &FleetId, asset: &AssetId| {
-                is_touched(fleet, asset)
+                heard(fleet, asset).is_some()
                     || named.get(fleet).is_some_and(|assets| assets.contains(asset.as_str()))
             };
             engine.retain(is_there);
         }
         for (fleet, states) in &found {
             for state in states {
-                // What was heard of since is newer than what the load says, or as new.
-                if !is_touched(fleet, &state.id) && self.holds(state) {
+                let is_older = heard(fleet, &state.id).is_some_and(|heard| (state.ts_ms, state.seq) <= heard);
+                if !is_older && is_current(state) {
                     engine.on_update(fleet, state);
                 }
             }
         }
-        Some(Loaded::Done { is_reload: load.is_reload })
+        Some(Loaded::Done(load.reload))
     }
+}
+
+/// The cell between replicas that the asset is in.
+fn cell_of(state: &AssetState) -> Option<CellId> {
+    Some(state.position.and_then(CellId::at)?.between_replicas())
 }
 
 /// A load on its way, and what it will find.
@@ -209,6 +232,6 @@ pub(super) struct Loading {
 /// How a load ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loaded {
-    Done { is_reload: bool },
-    Failed { is_reload: bool },
+    Done(Option<Reload>),
+    Failed(Option<Reload>),
 }

@@ -15,7 +15,11 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 use tokio_util::sync::CancellationToken;
 
 use self::task::{Command, RegionTask};
@@ -29,7 +33,7 @@ use crate::{
 
 /// Requests that may wait; beyond it, whoever asks waits.
 const COMMANDS_MAX: usize = 4096;
-/// Batches of updates that may wait; beyond it, whoever delivers waits.
+/// Batches of updates that may wait; beyond it they are dropped, and everything is loaded again.
 const UPDATES_MAX: usize = 256;
 
 /// States of some assets of one fleet, each the newest at its time.
@@ -53,14 +57,18 @@ pub trait CellSource: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub struct Regions {
     commands: mpsc::Sender<Command>,
-    updates: mpsc::Sender<Update>,
+    updates: mpsc::Sender<Located>,
+    missed: Arc<Missed>,
     is_watching: Arc<AtomicBool>,
 }
 
-#[derive(Debug)]
-enum Update {
-    States(Located),
-    Gap,
+/// Updates that the task did not get. However many they are, each is one flag.
+#[derive(Debug, Default)]
+struct Missed {
+    /// They did not reach this replica.
+    gap: Notify,
+    /// The task was behind.
+    behind: Notify,
 }
 
 /// What became of a request.
@@ -84,9 +92,10 @@ impl Regions {
         let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
         let (updates, updated) = mpsc::channel(UPDATES_MAX);
         let is_watching = Arc::new(AtomicBool::new(false));
+        let missed = Arc::new(Missed::default());
         let task = RegionTask::new(source, metrics.clone(), commands.downgrade(), is_watching.clone());
-        tasks.spawn("regions", task.run(commanded, updated, stop.clone()));
-        Self { commands, updates, is_watching }
+        tasks.spawn("regions", task.run(commanded, updated, missed.clone(), stop.clone()));
+        Self { commands, updates, missed, is_watching }
     }
 
     /// Whether anybody watches a region. An update applied while this said no is in what
@@ -96,15 +105,17 @@ impl Regions {
         self.is_watching.load(Ordering::SeqCst)
     }
 
-    /// Hands newest states to whoever watches where they are. Waits while regions are behind.
-    pub async fn update(&self, located: Located) {
-        // A closed channel means shutdown.
-        self.updates.send(Update::States(located)).await.ok();
+    /// Hands newest states to whoever watches where they are. Never waits: fleets must not be late because
+    /// regions are. What does not fit is found by loading everything again.
+    pub fn update(&self, located: Located) {
+        if let Err(TrySendError::Full(_)) = self.updates.try_send(located) {
+            self.missed.behind.notify_one();
+        }
     }
 
     /// Updates of any cell may have been missed: reload them and tell the viewers.
-    pub async fn gap(&self) {
-        self.updates.send(Update::Gap).await.ok();
+    pub fn gap(&self) {
+        self.missed.gap.notify_one();
     }
 
     /// Watches a region, or moves the viewer's region of the same name.

@@ -1,10 +1,12 @@
 //! The task that owns all regions of this replica.
 //!
-//! Invariant: a viewer gets, per region, acknowledgement, snapshot, deltas, in this order; whatever does
-//! not fit into its queue becomes one delta, or a fresh snapshot, once the queue has drained.
+//! Invariants: a viewer gets, per region, acknowledgement, snapshot, deltas, in this order; whatever does
+//! not fit into its queue becomes one delta, or a fresh snapshot, once the queue has drained. A viewer has at
+//! most one snapshot under way. Whatever the regions ask for, each turn takes the updates that wait, some
+//! ticks and one viewer's snapshot; and the source is asked again at most once a second.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,8 +22,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CellSource, Located, Update, Watched,
-    cells::{Cells, Loaded, Loading},
+    CellSource, Located, Missed, UPDATES_MAX, Watched,
+    cells::{Cells, Loaded, Loading, Reload},
 };
 use crate::{
     dispatch::{Viewer, encode, senders::send_later},
@@ -37,17 +39,33 @@ use crate::{
 const TICK_REGIONS: usize = 32;
 /// How often snapshots that wait for their viewers are looked at.
 const PUMP: Duration = Duration::from_millis(20);
-/// How long to wait before a source that could not say is asked again.
+/// How long to wait before a source that could not say is asked again, and between two reloads.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Watch { viewer: Arc<Viewer>, request: RegionRequest, reply: oneshot::Sender<Watched> },
-    Open { viewer: ViewerKey, region: RegionName },
-    Unwatch { viewer: ViewerKey, region: RegionName },
-    Forget { viewer: ViewerKey },
-    Loaded { number: u64, found: Option<Vec<Located>> },
-    LoadAgain { is_reload: bool },
+    Watch {
+        viewer: Arc<Viewer>,
+        request: RegionRequest,
+        reply: oneshot::Sender<Watched>,
+    },
+    Open {
+        viewer: ViewerKey,
+        region: RegionName,
+    },
+    Unwatch {
+        viewer: ViewerKey,
+        region: RegionName,
+    },
+    Forget {
+        viewer: ViewerKey,
+    },
+    Loaded {
+        number: u64,
+        found: Option<Vec<Located>>,
+    },
+    /// The pause is over.
+    LoadAgain,
 }
 
 /// A viewer with at least one region.
@@ -56,6 +74,8 @@ struct Watcher {
     viewer: Arc<Viewer>,
     /// Regions that do not simply follow.
     stages: HashMap<RegionName, Stage>,
+    /// Acknowledgements on their way to the viewer: nothing of the region may arrive before them.
+    unacked: HashMap<RegionName, u32>,
 }
 
 /// What a region waits for.
@@ -63,22 +83,34 @@ struct Watcher {
 enum Stage {
     /// The load of this number.
     Loading(u64, oneshot::Sender<Watched>),
-    /// Its acknowledgement is on the way to the viewer and must arrive before the snapshot.
-    Held,
-    /// It was moved; that acknowledgement must arrive before the difference.
-    Moved,
-    /// The viewer must take what it has, before it is told why it gets a fresh snapshot.
-    Resync(&'static str),
+    /// Its snapshot is to be begun, when the viewer has taken what it has; with the reason if it is not the
+    /// first.
+    Due(Option<&'static str>),
     /// Parts of a snapshot that are not sent yet.
     Sending(SnapshotParts),
+}
+
+/// What the source is not asked for until [`Command::LoadAgain`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pause {
+    /// There was a reload just now: no other.
+    Reloads,
+    /// It could not say: nothing.
+    All,
 }
 
 pub(super) struct RegionTask {
     engine: RegionEngine,
     cells: Cells,
     watchers: HashMap<ViewerKey, Watcher>,
-    /// Viewers with regions to be pumped.
+    /// Viewers with snapshots to be begun or gone on with.
     pumped: BTreeSet<ViewerKey>,
+    /// Those whose turn it is, and when the next round may begin.
+    round: VecDeque<ViewerKey>,
+    round_at: Instant,
+    pause: Option<Pause>,
+    /// A reload that a pause, or the one on its way, holds up.
+    owed: Option<Reload>,
     metrics: Arc<Metrics>,
     commands: mpsc::WeakSender<Command>,
     is_watching: Arc<AtomicBool>,
@@ -96,6 +128,10 @@ impl RegionTask {
             cells: Cells::new(source),
             watchers: HashMap::new(),
             pumped: BTreeSet::new(),
+            round: VecDeque::new(),
+            round_at: Instant::now(),
+            pause: None,
+            owed: None,
             metrics,
             commands,
             is_watching,
@@ -105,34 +141,38 @@ impl RegionTask {
     pub(super) async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command>,
-        mut updates: mpsc::Receiver<Update>,
+        mut updates: mpsc::Receiver<Located>,
+        missed: Arc<Missed>,
         stop: CancellationToken,
     ) {
-        let mut pump_at = Instant::now();
         loop {
-            let pump = (!self.pumped.is_empty()).then_some(pump_at);
-            let next = [self.engine.next_due(), self.cells.next_end(), pump].into_iter().flatten().min();
+            let next = self.next_wake();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 Some(command) = commands.recv() => self.command(command),
+                () = missed.gap.notified() => self.reload(Reload::Gap),
+                () = missed.behind.notified() => self.reload(Reload::Behind),
                 () = sleep_until(next.unwrap_or_else(Instant::now).into()), if next.is_some() => {
-                    let now = Instant::now();
-                    self.tick(now);
-                    if pump.is_some_and(|at| at <= now) {
-                        self.pump();
-                        pump_at = now + PUMP;
-                    }
-                    // However many regions are due, updates get their turn, or they would be told late.
-                    if let Ok(update) = updates.try_recv() {
-                        self.update(update);
-                    }
                     tokio::task::yield_now().await;
                 }
-                Some(update) = updates.recv() => self.update(update),
+                Some(update) = updates.recv() => self.update(&update),
             }
-            self.settle();
+            // Whatever it was, everything else gets its turn.
+            for _ in 0..UPDATES_MAX {
+                let Ok(update) = updates.try_recv() else { break };
+                self.update(&update);
+            }
+            let now = Instant::now();
+            self.tick(now);
+            self.pump(now);
+            self.settle(now);
         }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let pump = (!self.round.is_empty() || !self.pumped.is_empty()).then_some(self.round_at);
+        [self.engine.next_due(), self.cells.next_end(), pump].into_iter().flatten().min()
     }
 
     fn command(&mut self, command: Command) {
@@ -140,13 +180,11 @@ impl RegionTask {
             Command::Watch { viewer, request, reply } => self.watch(viewer, request, reply),
             Command::Open { viewer, region } => {
                 let Some(watcher) = self.watchers.get_mut(&viewer) else { return };
-                match watcher.stages.get(&region) {
-                    Some(Stage::Held) => {
-                        begin_snapshot(&mut self.engine, viewer, watcher, region);
-                        self.pump_one(viewer);
-                    }
-                    Some(Stage::Moved) => _ = watcher.stages.remove(&region),
-                    _ => {}
+                let Some(unacked) = watcher.unacked.get_mut(&region) else { return };
+                *unacked -= 1;
+                if *unacked == 0 {
+                    watcher.unacked.remove(&region);
+                    self.pump_one(viewer);
                 }
             }
             Command::Unwatch { viewer, region } => self.unwatch(viewer, &region),
@@ -155,19 +193,25 @@ impl RegionTask {
                 self.watchers.remove(&viewer);
             }
             Command::Loaded { number, found } => self.loaded(number, found),
-            Command::LoadAgain { is_reload: true } => self.reload(),
-            Command::LoadAgain { is_reload: false } => self.load(),
+            Command::LoadAgain => {
+                self.pause = None;
+                if let Some(reload) = self.owed.take() {
+                    self.reload(reload);
+                }
+            }
         }
     }
 
     fn watch(&mut self, viewer: Arc<Viewer>, request: RegionRequest, reply: oneshot::Sender<Watched>) {
         let (key, region) = (super::key(viewer.id), request.region.clone());
         let subscribed = self.engine.subscribe(key, request, Instant::now());
-        let watcher = self.watchers.entry(key).or_insert_with(|| Watcher { viewer, stages: HashMap::new() });
+        let watcher = self.watchers.entry(key).or_insert_with(|| Watcher {
+            viewer,
+            stages: HashMap::new(),
+            unacked: HashMap::new(),
+        });
         if subscribed == Subscribed::Moved {
-            // A snapshot that is still to come has whatever is in the region by then.
-            watcher.stages.entry(region).or_insert(Stage::Moved);
-            reply.send(Watched::Moved).ok();
+            watcher.answer(region, reply, Watched::Moved);
             return;
         }
         self.cells.follow(&mut self.engine, Instant::now());
@@ -177,8 +221,8 @@ impl RegionTask {
                 self.load();
             }
             None => {
-                watcher.stages.insert(region, Stage::Held);
-                reply.send(Watched::New).ok();
+                watcher.stages.insert(region.clone(), Stage::Due(None));
+                watcher.answer(region, reply, Watched::New);
             }
         }
     }
@@ -187,26 +231,22 @@ impl RegionTask {
         self.engine.unsubscribe(viewer, region.as_str());
         if let Some(watcher) = self.watchers.get_mut(&viewer) {
             watcher.stages.remove(region);
+            watcher.unacked.remove(region);
             if self.engine.region_count(viewer) == 0 {
                 self.watchers.remove(&viewer);
             }
         }
     }
 
-    fn update(&mut self, update: Update) {
-        match update {
-            Update::States((fleet, states)) => {
-                for state in &states {
-                    self.cells.update(&mut self.engine, &fleet, state);
-                }
-            }
-            Update::Gap => self.reload(),
+    fn update(&mut self, (fleet, states): &Located) {
+        for state in states {
+            self.cells.update(&mut self.engine, fleet, state);
         }
     }
 
     /// After whatever happened: cells follow regions, and what came into use is loaded.
-    fn settle(&mut self) {
-        self.cells.follow(&mut self.engine, Instant::now());
+    fn settle(&mut self, now: Instant) {
+        self.cells.follow(&mut self.engine, now);
         self.load();
         let sizes = self.engine.sizes();
         let size = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -217,13 +257,30 @@ impl RegionTask {
     fn load(&mut self) {
         // Whoever delivers updates must know before the source is asked.
         self.is_watching.store(!self.cells.is_empty(), Ordering::SeqCst);
+        if self.pause == Some(Pause::All) {
+            return;
+        }
         let loading = self.cells.begin();
         self.ask(loading);
     }
 
-    fn reload(&mut self) {
-        let loading = self.cells.begin_again();
+    /// Loads everything again, now or when that is possible: a reload that began before does not have what
+    /// was missed since, but must end, or under frequent gaps none would.
+    fn reload(&mut self, reload: Reload) {
+        if self.pause.is_some() || self.cells.is_reloading() {
+            self.owed = self.owed.max(Some(reload));
+            return;
+        }
+        self.metrics.region_reloads.inc();
+        let loading = self.cells.begin_again(reload);
         self.ask(loading);
+    }
+
+    fn pause(&mut self, pause: Pause) {
+        if self.pause.is_none() {
+            send_later(self.commands.clone(), RELOAD_PAUSE, Command::LoadAgain);
+        }
+        self.pause = self.pause.max(Some(pause));
     }
 
     fn ask(&self, loading: Option<Loading>) {
@@ -240,15 +297,19 @@ impl RegionTask {
     fn loaded(&mut self, number: u64, found: Option<Vec<Located>>) {
         match self.cells.loaded(&mut self.engine, number, found) {
             None => {}
-            Some(Loaded::Done { is_reload }) => {
+            Some(Loaded::Done(reload)) => {
                 self.release(number, true);
-                if is_reload {
+                if reload == Some(Reload::Gap) {
                     self.resync_all();
                 }
+                if reload.is_some() {
+                    self.pause(Pause::Reloads);
+                }
             }
-            Some(Loaded::Failed { is_reload }) => {
+            Some(Loaded::Failed(reload)) => {
                 self.release(number, false);
-                send_later(self.commands.clone(), RELOAD_PAUSE, Command::LoadAgain { is_reload });
+                self.owed = self.owed.max(reload);
+                self.pause(Pause::All);
             }
         }
     }
@@ -261,10 +322,12 @@ impl RegionTask {
                 if !matches!(stage, Stage::Loading(awaited, _) if *awaited <= number) {
                     continue;
                 }
-                let Stage::Loading(_, reply) = std::mem::replace(stage, Stage::Held) else { continue };
+                let Stage::Loading(_, reply) = std::mem::replace(stage, Stage::Due(None)) else { continue };
                 // Whoever asked may have given up.
                 if !is_there || reply.send(Watched::New).is_err() {
                     refused.push((*key, region.clone()));
+                } else {
+                    *watcher.unacked.entry(region.clone()).or_default() += 1;
                 }
             }
         }
@@ -277,9 +340,9 @@ impl RegionTask {
     fn resync_all(&mut self) {
         for (key, watcher) in &mut self.watchers {
             for region in self.engine.regions_of(*key) {
-                let stage = watcher.stages.entry(region).or_insert(Stage::Resync("gap"));
-                if let Stage::Sending(_) | Stage::Moved = stage {
-                    *stage = Stage::Resync("gap");
+                let stage = watcher.stages.entry(region).or_insert(Stage::Due(Some("gap")));
+                if let Stage::Sending(_) = stage {
+                    *stage = Stage::Due(Some("gap"));
                 }
             }
             self.pumped.insert(*key);
@@ -291,7 +354,9 @@ impl RegionTask {
         let mut overflowed = Vec::new();
         let ready = |key: ViewerKey, region: &RegionName| {
             watchers.get(&key).is_some_and(|watcher| {
-                !watcher.stages.contains_key(region) && watcher.viewer.session.has_drained()
+                !watcher.stages.contains_key(region)
+                    && !watcher.unacked.contains_key(region)
+                    && watcher.viewer.session.has_drained()
             })
         };
         engine.tick(now, TICK_REGIONS, ready, |key, region, delta| {
@@ -309,55 +374,75 @@ impl RegionTask {
         for (key, region) in overflowed {
             metrics.lagging.inc();
             if let Some(watcher) = watchers.get_mut(&key) {
-                watcher.stages.insert(region, Stage::Resync("slow"));
+                watcher.stages.insert(region, Stage::Due(Some("slow")));
                 pumped.insert(key);
             }
         }
     }
 
-    /// Goes on with the snapshots of viewers that take something.
-    fn pump(&mut self) {
-        for viewer in std::mem::take(&mut self.pumped) {
+    /// Goes on with the snapshots of one viewer, of those that wait. One takes some 10 ms if it shows the
+    /// world.
+    fn pump(&mut self, now: Instant) {
+        if self.round.is_empty() && now >= self.round_at {
+            self.round.extend(std::mem::take(&mut self.pumped));
+            self.round_at = now + PUMP;
+        }
+        if let Some(viewer) = self.round.pop_front() {
             self.pump_one(viewer);
         }
     }
 
     fn pump_one(&mut self, key: ViewerKey) {
         let Some(watcher) = self.watchers.get_mut(&key) else { return };
-        let waiting: Vec<RegionName> = watcher.stages.keys().cloned().collect();
-        let mut is_waiting = false;
-        for region in waiting {
+        while let Some(region) = watcher.next_region() {
             if !watcher.viewer.session.has_drained() {
-                is_waiting = true;
-                break;
+                self.pumped.insert(key);
+                return;
             }
-            if let Some(Stage::Resync(reason)) = watcher.stages.get(&region) {
-                let frame = encode::resync("region", region.as_str(), reason);
-                watcher.viewer.session.send(&frame);
-                self.metrics.resyncs.inc();
-                begin_snapshot(&mut self.engine, key, watcher, region.clone());
+            match watcher.stages.get_mut(&region) {
+                Some(Stage::Due(reason)) => {
+                    if let Some(reason) = reason {
+                        let frame = encode::resync("region", region.as_str(), reason);
+                        watcher.viewer.session.send(&frame);
+                        self.metrics.resyncs.inc();
+                    }
+                    // From here on, deltas continue what the parts say.
+                    let Some(assets) = self.engine.snapshot(key, region.as_str()) else {
+                        watcher.stages.remove(&region);
+                        continue;
+                    };
+                    let parts = SnapshotParts::new(&region, assets);
+                    watcher.stages.insert(region, Stage::Sending(parts));
+                }
+                Some(Stage::Sending(parts)) => {
+                    if send_parts(&watcher.viewer, parts) {
+                        watcher.stages.remove(&region);
+                    }
+                }
+                _ => return,
             }
-            let Some(Stage::Sending(parts)) = watcher.stages.get_mut(&region) else { continue };
-            let is_done = send_parts(&watcher.viewer, parts);
-            if is_done {
-                watcher.stages.remove(&region);
-            }
-            is_waiting |= !is_done;
-        }
-        if is_waiting {
-            self.pumped.insert(key);
         }
     }
 }
 
-/// From here on, deltas continue what the parts say.
-fn begin_snapshot(engine: &mut RegionEngine, key: ViewerKey, watcher: &mut Watcher, region: RegionName) {
-    let Some(assets) = engine.snapshot(key, region.as_str()) else {
-        watcher.stages.remove(&region);
-        return;
-    };
-    let parts = SnapshotParts::new(&region, assets);
-    watcher.stages.insert(region, Stage::Sending(parts));
+impl Watcher {
+    fn answer(&mut self, region: RegionName, reply: oneshot::Sender<Watched>, watched: Watched) {
+        // Whoever asked may have given up; then there is no acknowledgement to wait for.
+        if reply.send(watched).is_ok() {
+            *self.unacked.entry(region).or_default() += 1;
+        }
+    }
+
+    /// The region whose snapshot is to be gone on with: the one that is under way, or else one to begin.
+    fn next_region(&self) -> Option<RegionName> {
+        let is_sending = |stage: &Stage| matches!(stage, Stage::Sending(_));
+        let sending = self.stages.iter().find(|(_, stage)| is_sending(stage));
+        let is_due = |region: &RegionName, stage: &Stage| {
+            matches!(stage, Stage::Due(_)) && !self.unacked.contains_key(region)
+        };
+        let due = || self.stages.iter().find(|(region, stage)| is_due(region, stage));
+        sending.or_else(due).map(|(region, _)| region.clone())
+    }
 }
 
 /// Sends parts while the viewer takes them; whether all are sent.
@@ -371,3 +456,7 @@ fn send_parts(viewer: &Viewer, parts: &mut SnapshotParts) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+#[path = "task_tests.rs"]
+mod tests;

@@ -23,6 +23,7 @@
 --            per legacy message: the message
 -- Returns {1, epoch, first number} | {0, epoch, counter, place of a state from 1, its text or nil, …}
 --       | {2, epoch or nil, counter}: the counter is not the one that the caller knows
+-- A fourth element, if there is one, says why the message of a cell could not be published.
 
 local counter = redis.call('MGET', KEYS[1], KEYS[2])
 local seq, epoch = tonumber(counter[1]), counter[2]
@@ -99,16 +100,8 @@ if relocated > 0 then
   redis.call('ZADD', KEYS[6], unpack(ARGV, at, at + relocated * 2 - 1))
   at = at + relocated * 2
 end
-for i = 1, cells do
-  local parts = {ARGV[14]}
-  for place in string.gmatch(ARGV[at + 1], '%d+') do
-    local asset, text = texts[2 * place - 1], texts[2 * place]
-    parts[#parts + 1] = #asset .. ':' .. asset .. #text .. ':'
-    parts[#parts + 1] = text
-  end
-  redis.call('PUBLISH', ARGV[at], table.concat(parts))
-  at = at + 2
-end
+local at_cells, refusal = at, nil
+at = at + cells * 2
 if ARGV[6] ~= '' then
   redis.call('PUBLISH', ARGV[5], 'F1 ' .. epoch .. ' ' .. string.format('%d', first) .. ' ' .. ARGV[6])
 end
@@ -117,4 +110,18 @@ if ARGV[7] ~= '' then
     redis.call('PUBLISH', ARGV[7], ARGV[i])
   end
 end
-return {1, epoch, first}
+-- Last, and without failing: a user may lack the right to these channels.
+for i = 1, cells do
+  local parts = {ARGV[14]}
+  for place in string.gmatch(ARGV[at_cells + 1], '%d+') do
+    local asset, text = texts[2 * place - 1], texts[2 * place]
+    parts[#parts + 1] = #asset .. ':' .. asset .. #text .. ':'
+    parts[#parts + 1] = text
+  end
+  local published = redis.pcall('PUBLISH', ARGV[at_cells], table.concat(parts))
+  if type(published) == 'table' and published.err then
+    refusal = published.err
+  end
+  at_cells = at_cells + 2
+end
+return {1, epoch, first, refusal}

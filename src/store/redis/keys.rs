@@ -21,6 +21,11 @@ impl Keyspace {
         cell_channel(&self.prefix, cell)
     }
 
+    /// Pattern of all channels of cells.
+    pub(super) fn cell_channels(&self) -> String {
+        format!("{}:cell:*", self.prefix)
+    }
+
     /// Set: all fleets that have state. In a slot of its own.
     pub(super) fn fleets(&self) -> String {
         format!("{}:fleets", self.prefix)

@@ -10,6 +10,7 @@ use foldhash::{HashMap, HashMapExt};
 use redis::{Cmd, Value};
 
 use super::{
+    cells::cell_of,
     keys::FleetKeys,
     merged::{Changed, Merged, Queued},
     script::{self, Answer, Counter},
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     fleet::{AssetId, AssetState, Epoch},
+    region::CellId,
     store::TrackRule,
 };
 
@@ -43,6 +45,8 @@ pub(super) struct Settled {
     pub(super) conflicts: u64,
     pub(super) restored: u64,
     pub(super) bytes: usize,
+    /// Why the message of a cell was not published.
+    pub(super) refusal: Option<String>,
     /// The batch of each settled record.
     pub(super) batches: Vec<u64>,
 }
@@ -52,6 +56,8 @@ pub(super) struct Settled {
 pub(super) struct Known {
     pub(super) state: AssetState,
     pub(super) stored: Stored,
+    /// Where the asset is in the version that Redis holds: whoever watches that cell must see it leave.
+    pub(super) cell: Option<CellId>,
 }
 
 pub(super) struct Lane {
@@ -237,14 +243,17 @@ impl Lane {
 
     fn applied(&mut self, mut merged: Merged, answer: Answer, settled: &mut Settled) {
         match answer {
-            Answer::Applied { epoch, first_seq } => {
+            Answer::Applied { epoch, first_seq, refusal } => {
                 self.conflicts = 0;
+                if let Some(refusal) = refusal {
+                    settled.refusal = Some(String::from_utf8_lossy(&refusal).into_owned());
+                }
                 self.counter =
                     Counter { epoch: Some(epoch), seq: first_seq + merged.numbers().saturating_sub(1) };
                 for Changed { mut state, number, .. } in merged.changed.drain(..) {
                     state.seq = first_seq + number;
-                    let stored = Stored::version_of(&state);
-                    self.known.insert(state.id.clone(), Known { state, stored });
+                    let (stored, cell) = (Stored::version_of(&state), cell_of(state.position));
+                    self.known.insert(state.id.clone(), Known { state, stored, cell });
                 }
                 merged.settle(settled);
             }
@@ -291,19 +300,22 @@ impl Lane {
     fn reconcile(&mut self, id: &AssetId, text: Option<bytes::Bytes>) {
         let Some(text) = text else {
             if let Some(known) = self.known.get_mut(id) {
-                known.stored = Stored::Absent;
+                (known.stored, known.cell) = (Stored::Absent, None);
             }
             return;
         };
         let theirs = text::read(id.clone(), &text);
         let stored = theirs.as_ref().map_or(Stored::Broken(text), Stored::version_of);
+        let cell = theirs.as_ref().and_then(|theirs| cell_of(theirs.position));
         match (self.known.get_mut(id), theirs) {
-            (Some(known), Some(theirs)) if is_past(&known.state, &theirs) => known.stored = stored,
-            (Some(known), None) => known.stored = stored,
-            (_, Some(theirs)) => _ = self.known.insert(id.clone(), Known { state: theirs, stored }),
+            (Some(known), Some(theirs)) if is_past(&known.state, &theirs) => {
+                (known.stored, known.cell) = (stored, cell);
+            }
+            (Some(known), None) => (known.stored, known.cell) = (stored, cell),
+            (_, Some(theirs)) => _ = self.known.insert(id.clone(), Known { state: theirs, stored, cell }),
             (None, None) => {
                 let state = AssetState::unknown(id.clone());
-                self.known.insert(id.clone(), Known { state, stored });
+                self.known.insert(id.clone(), Known { state, stored, cell });
             }
         }
     }

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use foldhash::HashMap;
 
 use super::{
-    cells::cell_of,
     lane::{Known, Settled},
     text::Stored,
 };
@@ -39,7 +38,7 @@ pub(super) struct Changed {
     /// Place of its last update in the batch.
     pub(super) number: u64,
     pub(super) moved: bool,
-    /// Where the asset was before the batch.
+    /// Where the asset was in that version.
     pub(super) base_cell: Option<CellId>,
 }
 
@@ -105,7 +104,7 @@ impl Merged {
         } else {
             self.places.insert(asset.clone(), self.changed.len());
             let base = known.map_or(Stored::Absent, |known| known.stored.clone());
-            let base_cell = known.and_then(|known| cell_of(known.state.position));
+            let base_cell = known.and_then(|known| known.cell);
             self.changed.push(Changed { state, base, number, moved, base_cell });
         }
     }
@@ -122,9 +121,8 @@ impl Merged {
             raw: state.data.clone(),
         });
         let moved = state.position.is_some();
-        // Redis may not know where it is: it is told, as if it came from nowhere.
-        let base = known.stored.clone();
-        self.changed.push(Changed { state, base, number, moved, base_cell: None });
+        let (base, base_cell) = (known.stored.clone(), known.cell);
+        self.changed.push(Changed { state, base, number, moved, base_cell });
     }
 
     /// Everything here is done with: books it.

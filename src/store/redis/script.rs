@@ -60,6 +60,8 @@ pub(super) enum Answer {
     Applied {
         epoch: Epoch,
         first_seq: u64,
+        /// Why the message of a cell was not published.
+        refusal: Option<Bytes>,
     },
     /// Other versions are there, by place in the batch.
     Conflict {
@@ -82,7 +84,7 @@ pub(super) fn apply(
     let body = ChannelMessage::encode_body(merged.received_ms(), merged.updates.iter());
     let relocated = merged.changed.iter().filter_map(|changed| {
         let cell = cells::cell_of(changed.state.position)?;
-        (changed.base_cell != Some(cell)).then_some((cell, &changed.state.id))
+        (merged.restores || changed.base_cell != Some(cell)).then_some((cell, &changed.state.id))
     });
     let by_cell = cells::by_cell(&merged.changed);
     let arguments =
@@ -146,7 +148,10 @@ pub(super) fn read_apply(value: Value) -> Result<Answer, BadAnswer> {
     let epoch = epoch(parts.next())?;
     let seq = int(parts.next())?;
     match (kind, epoch) {
-        (1, Some(epoch)) => Ok(Answer::Applied { epoch, first_seq: seq }),
+        (1, Some(epoch)) => {
+            let refusal = parts.next().map_or(Ok(None), |refusal| bytes(Some(refusal)))?;
+            Ok(Answer::Applied { epoch, first_seq: seq, refusal })
+        }
         (0, _) => {
             let mut states = Vec::new();
             while let Some(place) = parts.next() {

@@ -50,6 +50,8 @@ pub struct RedisWriter {
     trouble: Option<String>,
     /// Whether the log says already that Redis is away.
     is_told: bool,
+    /// Whether it says that messages of cells are refused.
+    is_refusal_told: bool,
     known: usize,
 }
 
@@ -77,6 +79,7 @@ impl RedisWriter {
             backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
             trouble: Some("connecting".to_owned()),
             is_told: false,
+            is_refusal_told: false,
             known: 0,
         }
     }
@@ -139,6 +142,11 @@ impl RedisWriter {
     fn take_step(&mut self) -> Option<Step> {
         let settled = std::mem::take(&mut self.settled);
         self.books.settle(&settled);
+        if let Some(error) = &settled.refusal
+            && !std::mem::replace(&mut self.is_refusal_told, true)
+        {
+            tracing::error!(%error, "the Redis user may not publish on {}: regions miss updates", self.store.0.keyspace.cell_channels());
+        }
         let done = self.books.close();
         let counted =
             settled.fresh + settled.stale + settled.duplicate + settled.conflicts + settled.restored;
@@ -151,6 +159,7 @@ impl RedisWriter {
             },
             conflicts: settled.conflicts,
             restored: settled.restored,
+            cells_refused: u64::from(settled.refusal.is_some()),
             done,
         })
     }
