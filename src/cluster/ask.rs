@@ -153,7 +153,7 @@ impl Member {
     }
 
     fn question(&self, expect: Expect, within: Duration) -> Result<Question<'_>, AskError> {
-        let (id, (waiter, answers)) = (random_id(), oneshot::channel());
+        let (id, (waiter, answers)) = (random_id(self.0.names.dialect()), oneshot::channel());
         self.0.pending().insert(&id, expect, waiter).map_err(|_| AskError::TooMany)?;
         Ok(Question { member: self, id, answers, within, deadline: Instant::now() + within })
     }

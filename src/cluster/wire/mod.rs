@@ -5,6 +5,7 @@
 //! panics nor recurses nor allocates beyond a small multiple of what it was given.
 
 mod broadcast;
+mod dialect;
 mod message;
 mod msgpack;
 mod names;
@@ -18,6 +19,7 @@ mod to_msgpack;
 use bytes::Bytes;
 
 pub use broadcast::{Broadcast, Flag, Flags, Incoming};
+pub use dialect::Dialect;
 pub use message::{Argument, Target};
 pub use names::{Address, InvalidKey, Names};
 pub use request::{Request, RequestFrame, Selection};

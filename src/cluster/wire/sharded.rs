@@ -30,8 +30,6 @@ const ACK: u64 = 12;
 
 /// Socket.IO's packet type for events, binary ones included.
 const EVENT: u64 = 2;
-/// Node takes a room of this many UTF-16 units for a socket's id, and gives it no channel of its own.
-const SOCKET_ID_UNITS: usize = 20;
 
 /// A message and its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,16 +99,43 @@ impl ShardedMessage {
         Ok(Self { uid: raw.uid, body: raw.data.body(raw.kind, attachments)? })
     }
 
+    /// What to say to a member that counts on an answer to a question that can not be read, and who
+    /// that is.
+    #[must_use]
+    pub fn answer_to_unreadable(payload: &[u8]) -> Option<(String, ResponseFrame)> {
+        #[derive(Deserialize)]
+        struct Head {
+            uid: String,
+            #[serde(rename = "type")]
+            kind: u64,
+            data: HeadData,
+        }
+        #[derive(Deserialize)]
+        struct HeadData {
+            #[serde(rename = "requestId")]
+            request_id: String,
+        }
+        let (text, _) = message::text_of(payload).ok()?;
+        let head: Head = serde_json::from_str(&text).ok()?;
+        let answer = match head.kind {
+            FETCH => Answer::Sockets(Vec::new()),
+            SERVER_SIDE_EMIT => Answer::ServerSide(None),
+            BROADCAST => Answer::ClientCount(0),
+            _ => return None,
+        };
+        Some((head.uid, ResponseFrame { request_id: head.data.request_id, answer }))
+    }
+
     /// The frame for all members, or for those that have the room.
     ///
     /// # Errors
     /// It is a response, or something in it does not fit into a frame.
     pub fn frame(&self, names: &Names) -> Result<Frame, Malformed> {
         let channel = match &self.body {
-            Body::Emit { target, .. } => match &target.rooms[..] {
-                [room] if room.encode_utf16().count() != SOCKET_ID_UNITS => names.room(room),
-                _ => names.namespace().to_owned(),
-            },
+            Body::Emit { target, .. } => {
+                let one = if let [room] = &target.rooms[..] { names.room_channel(room) } else { None };
+                one.unwrap_or_else(|| names.namespace().to_owned())
+            }
             Body::Request(_) => names.namespace().to_owned(),
             Body::Response(_) => return Err(Malformed::Unexpected("a response to everybody")),
         };
@@ -125,7 +150,7 @@ impl ShardedMessage {
         if !matches!(self.body, Body::Response(_)) {
             return Err(Malformed::Unexpected("a question to one member"));
         }
-        Frame::checked(Kind::Sharded, names.room(to), self.payload(names)?)
+        Frame::checked(Kind::Sharded, names.response_to(to), self.payload(names)?)
     }
 
     fn payload(&self, names: &Names) -> Result<Vec<u8>, Malformed> {
@@ -315,7 +340,7 @@ mod tests {
     use base64::{Engine, engine::general_purpose::STANDARD};
     use serde_json::Value;
 
-    use super::*;
+    use super::{super::Dialect, *};
 
     /// What Node published in mode `dynamic`, as file, channel and payload.
     fn captured() -> Vec<(String, String, Vec<u8>)> {
@@ -340,7 +365,7 @@ mod tests {
 
     #[test]
     fn node_s_messages_are_read_and_made_again_byte_for_byte() {
-        let names = Names::new("socket.io", "/").unwrap();
+        let names = Names::new("socket.io", "/").unwrap().of(Dialect::Sharded);
         let frames = captured();
         assert_eq!(frames.len(), 19);
         for (name, channel, payload) in frames {
