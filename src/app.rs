@@ -8,11 +8,14 @@ use tokio::{net::TcpListener, runtime::Handle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{AuthKind, Config},
+    auth::{AuthSettings, Authenticator, bearer_token},
+    canary::Canary,
+    cluster::Member,
+    config::Config,
     dispatch::{Audience, DispatchOptions},
     gateway::{Gateway, GatewayOptions},
-    http::{self, Admin},
-    observe::{Condition, MemoryClasses, Metrics, Readiness, RuntimeLag},
+    http::{self, Admin, AdminGrant, AskReplicas, Ops, Replica, Replicas},
+    observe::{Condition, History, MemoryClasses, Metrics, Readiness, RuntimeLag, Sampler},
     shutdown::Signals,
     sockets::SocketOptions,
     store::Store,
@@ -60,7 +63,7 @@ impl App {
             .await
             .with_context(|| format!("cannot listen on {} (FLEETCAST_ADMIN_LISTEN)", ports.admin_listen))?;
         let (public_addr, admin_addr) = (public.addr()?, admin.local_addr()?);
-        if config.auth == AuthKind::None {
+        if matches!(config.auth, AuthSettings::None) {
             tracing::warn!("authentication is off: everybody who reaches the public port sees every fleet");
         }
         let lag = RuntimeLag::start(Handle::current(), Arc::clone(&metrics))
@@ -68,26 +71,45 @@ impl App {
 
         let (stop_sources, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = Tasks::default();
-        let upstream = Upstream::build(config, &metrics, &readiness)?;
-        let options = gateway_options(config, upstream.relays_only());
+        let mut upstream = Upstream::build(config, &metrics, &readiness)?;
+        let canary = &config.shared.canary;
+        let own_key: Option<Arc<str>> =
+            (!canary.canary_interval.is_zero()).then(|| format!("{:032x}", rand::random::<u128>()).into());
+        if let Some(key) = own_key.clone() {
+            let (entrance, condition) = (upstream.entrance(config)?, readiness.condition("canary"));
+            let interval = canary.canary_interval;
+            let canary = Canary::new(entrance, public_addr, key, interval, metrics.clone(), condition);
+            tasks.spawn("canary", canary.run(stop_sources.clone()));
+        }
+        let options = gateway_options(config, upstream.relays_only(), own_key);
         let cluster = upstream::cluster(config, &metrics, &readiness)?;
-        let gateway = Gateway::start(options, cluster, upstream.supply(), &metrics, &tasks, &stop);
+        let (auth, key_set) = Authenticator::build(&config.auth, &metrics, || readiness.condition("auth"))?;
+        if let Some(key_set) = key_set {
+            tasks.spawn("key-set", key_set.run(stop.clone()));
+        }
+        let gateway =
+            Gateway::start(options, cluster, upstream.supply(), auth.clone(), &metrics, &tasks, &stop);
         let store = upstream.store.clone();
         upstream.start(&gateway, &metrics, &readiness, &tasks, &stop_sources, &stop);
 
+        let memory = memory_classes(&gateway.engine, &gateway.audience, store.as_ref());
+        let history = History::default();
+        let sampler = Sampler::new(metrics.clone(), memory.clone(), history.clone());
+        tasks.spawn("sampler", sampler.run(stop.clone()));
         let parts = Admin {
             metrics,
             readiness,
-            memory: memory_classes(&gateway.engine, &gateway.audience, store.as_ref()),
+            memory,
             connections: connections(&gateway.engine),
             count: zombies(&gateway.audience),
         };
         tasks.spawn("admin-http", serve_admin(admin, parts, stop.clone()));
-        let auth = match config.auth {
-            AuthKind::None => "none",
-        };
-        let page = http::page_config(&config.shared.page, &config.shared.operation.replica(), auth);
-        let routes = gateway.routes().merge(page).merge(http::web_client());
+        let replica = config.shared.operation.replica();
+        let page = http::page_config(&config.shared.page, &replica, config.auth.name());
+        let page = http::with_security_headers(page.merge(http::web_client()), &config.shared.page);
+        let ask_replicas = ask_replicas(gateway.member.clone(), replica.clone());
+        let ops = Ops { replica, history, may_see: admin_grant(auth), ask_replicas };
+        let routes = gateway.routes().merge(page).merge(ops.router());
         tasks.spawn("listener", public.serve(routes, stop.clone()));
         tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
         serving.set_ready();
@@ -137,7 +159,7 @@ async fn serve_admin(listener: TcpListener, parts: Admin, stop: CancellationToke
     }
 }
 
-fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
+fn gateway_options(config: &Config, relay_only: bool, own_key: Option<Arc<str>>) -> GatewayOptions {
     let edge = &config.shared.edge;
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     GatewayOptions {
@@ -151,6 +173,7 @@ fn gateway_options(config: &Config, relay_only: bool) -> GatewayOptions {
             connects_per_second: edge.connect_rate.per_second,
             origins: edge.origins(),
             trusted_proxies: edge.trusted_proxies.clone(),
+            own_key,
             ..EngineOptions::default()
         },
         dispatch: DispatchOptions {
@@ -204,6 +227,27 @@ fn memory_classes(engine: &Engine, audience: &Arc<Audience>, store: Option<&Stor
     classes
 }
 
+/// Whose requests may see `/api/ops`.
+fn admin_grant(auth: Authenticator) -> AdminGrant {
+    Arc::new(move |headers| {
+        let bearer = headers.get(::http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        auth.is_admin(bearer.and_then(bearer_token))
+    })
+}
+
+fn ask_replicas(member: Member, name: String) -> AskReplicas {
+    let ask = move |member: Member, name: String| async move {
+        let (others, count) = member.others_by_name().await;
+        let mut this = member.who();
+        this["id"] = name.into();
+        let read = |who| serde_json::from_value::<Replica>(who).ok();
+        let known: Vec<Replica> = [this].into_iter().chain(others).filter_map(read).collect();
+        let silent = (count + 1).saturating_sub(known.len());
+        Replicas { known, silent }
+    };
+    Arc::new(move || Box::pin(ask(member.clone(), name.clone())))
+}
+
 fn zombies(audience: &Arc<Audience>) -> Arc<dyn Fn() + Send + Sync> {
     let audience = audience.clone();
     Arc::new(move || audience.count_zombies())
@@ -222,7 +266,7 @@ fn connections(engine: &Engine) -> http::ConnectionList {
                 "backlog_bytes": session.backlog_bytes(),
             })
         };
-        engine.sessions().iter().take(limit).map(session).collect()
+        engine.sessions().iter().filter(|session| !session.is_own()).take(limit).map(session).collect()
     })
 }
 
@@ -265,7 +309,17 @@ mod tests {
         let shards = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         assert_eq!(app.tasks.names(), {
             let mut names = vec!["shard"; shards];
-            names.extend(["admin-http", "listener", "pipeline", "regions", "relay", "session-sweeper"]);
+            names.extend([
+                "admin-http",
+                "canary",
+                "expiries",
+                "listener",
+                "pipeline",
+                "regions",
+                "relay",
+                "sampler",
+                "session-sweeper",
+            ]);
             names.sort_unstable();
             names
         });

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::{
+    auth::Authenticator,
     cluster::{self, ClusterAdapter, ClusterState, Io, LocalSockets, Member, Rooms},
     dispatch::{
         Audience, DispatchOptions, Dispatcher, Loader,
@@ -18,7 +19,7 @@ use crate::{
     },
     feed::Feed,
     observe::Metrics,
-    sockets::{self, Hub, LocalViewers, SocketOptions},
+    sockets::{self, Expiries, Hub, LocalViewers, SocketOptions},
     store::Store,
     tasks::Tasks,
     transport::{Engine, EngineOptions},
@@ -64,6 +65,8 @@ pub struct Gateway {
     pub audience: Arc<Audience>,
     /// Regions.
     pub regions: Regions,
+    /// This replica among the others.
+    pub member: Member,
 }
 
 impl Gateway {
@@ -74,6 +77,7 @@ impl Gateway {
         options: GatewayOptions,
         cluster: Option<cluster::Connection>,
         supply: Supply,
+        auth: Authenticator,
         metrics: &Arc<Metrics>,
         tasks: &Tasks,
         stop: &CancellationToken,
@@ -98,12 +102,16 @@ impl Gateway {
             regions: regions.clone(),
             feed: supply.feed,
             store: supply.store,
+            auth,
+            expiries: Expiries::default(),
             metrics: metrics.clone(),
             options: options.sockets,
         });
         sockets::serve(&io, &hub);
+        tasks.spawn("expiries", sockets::watch_expiries(hub, stop.clone()));
         let viewers = LocalViewers::new(audience.clone(), io, state.clone(), metrics.clone());
-        state.join(join_cluster(cluster, options.replica, Arc::new(viewers), metrics, tasks, stop));
+        let member = join_cluster(cluster, options.replica, Arc::new(viewers), metrics, tasks, stop);
+        state.join(member.clone());
         let engine = Engine::new(
             options.engine,
             metrics.clone(),
@@ -113,7 +121,7 @@ impl Gateway {
             }),
         );
         tasks.spawn("session-sweeper", engine.clone().run(stop.clone()));
-        Self { engine, dispatcher, audience, regions }
+        Self { engine, dispatcher, audience, regions, member }
     }
 
     /// The routes of Socket.IO.

@@ -14,6 +14,8 @@ extern crate self as fleetcast;
 mod backoff;
 
 pub mod app;
+pub mod auth;
+pub mod canary;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    fleet::FleetBatch,
+    fleet::{FleetBatch, Record},
     observe::{Condition, Metrics},
     source::{Batch, Receipt, Source, now_ms},
     store::{Step, Writer},
@@ -26,6 +26,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub struct Pipeline {
     source: Source,
     writer: Writer,
+    /// Records of our own, as if the source had read them.
+    canaries: Option<mpsc::Receiver<Record>>,
     /// Who gets what a memory store has applied; the Redis store publishes by itself.
     fresh: Option<mpsc::Sender<FleetBatch>>,
     metrics: Arc<Metrics>,
@@ -51,7 +53,14 @@ impl Pipeline {
         metrics: Arc<Metrics>,
         condition: Condition,
     ) -> Self {
-        Self { source, writer, fresh, metrics, condition, open: VecDeque::new() }
+        Self { source, writer, canaries: None, fresh, metrics, condition, open: VecDeque::new() }
+    }
+
+    /// Takes delivery canaries too.
+    #[must_use]
+    pub fn with_canaries(mut self, canaries: Option<mpsc::Receiver<Record>>) -> Self {
+        self.canaries = canaries;
+        self
     }
 
     /// Runs until `stop`, then finishes what has begun and commits it.
@@ -63,6 +72,11 @@ impl Pipeline {
                 biased;
                 () = stop.cancelled() => break,
                 step = self.writer.step() => self.stepped(step).await,
+                Some(record) = next(&mut self.canaries), if has_room => self.take(Batch {
+                    records: vec![record],
+                    received_ms: now_ms(),
+                    receipt: Receipt::Nothing,
+                }),
                 batch = self.source.next_batch(), if has_room => self.take(batch),
                 // A store that is away says so without a step.
                 () = tokio::time::sleep(Duration::from_millis(500)) => {}
@@ -122,5 +136,13 @@ impl Pipeline {
             None => self.condition.set_ready(),
             Some(trouble) => self.condition.set_unready(trouble),
         }
+    }
+}
+
+/// The next canary, or never.
+async fn next(canaries: &mut Option<mpsc::Receiver<Record>>) -> Option<Record> {
+    match canaries {
+        Some(canaries) => canaries.recv().await,
+        None => std::future::pending().await,
     }
 }

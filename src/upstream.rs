@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    canary::Entrance,
     cluster::Connection,
     config::{Config, SourceKind, StoreKind},
     dispatch::{
@@ -20,12 +21,16 @@ use crate::{
         regions::{CellSource, Located, Regions},
     },
     feed::{Channels, Feed, FeedEvent, Hold, RedisFeed, Settings},
-    fleet::FleetBatch,
+    fleet::{FleetBatch, FleetId, Record},
     gateway::{Gateway, Supply},
     observe::{Condition, Metrics, Readiness},
     pipeline::Pipeline,
     region::CellId,
-    source::{self, demo::Demo, kafka::Kafka},
+    source::{
+        self,
+        demo::Demo,
+        kafka::{Kafka, Post},
+    },
     store::{MemoryStore, RedisStore, Store, TrackRule, cell_channel, read_cell_message},
     tasks::Tasks,
 };
@@ -38,6 +43,8 @@ pub(crate) struct Upstream {
     /// Of keys and channels in Redis.
     prefix: String,
     source: Source,
+    /// Delivery canaries on their way to the pipeline.
+    canaries: Option<mpsc::Receiver<Record>>,
 }
 
 #[derive(Debug)]
@@ -58,6 +65,8 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Updates between the memory store and dispatch.
 const FRESH_MAX: usize = 64;
+/// Canaries that wait for the pipeline.
+const CANARIES_MAX: usize = 2;
 
 /// The bus to this replica's peers, if it is to have any.
 pub(crate) fn cluster(
@@ -95,18 +104,38 @@ impl Upstream {
         if config.source == SourceKind::Redis {
             let (fields, skew_max) = (config.records.fields.clone(), config.records.max_skew);
             let (feed, followed) = follow(Channels::Legacy { fields, skew_max })?;
-            return Ok(Self { feed, store: None, prefix, source: Source::Relay(followed) });
+            return Ok(Self { feed, store: None, prefix, source: Source::Relay(followed), canaries: None });
         }
         if config.store == StoreKind::Memory {
             let store = MemoryStore::new(TrackRule::default());
             let source = Source::Memory(ingestion()?, store.clone());
-            return Ok(Self { feed: Feed::Memory, store: Some(Store::Memory(store)), prefix, source });
+            return Ok(Self {
+                feed: Feed::Memory,
+                store: Some(Store::Memory(store)),
+                prefix,
+                source,
+                canaries: None,
+            });
         }
         let redis = config.redis.as_ref().context("no Redis is configured")?;
         let store = RedisStore::new(redis.clone(), &prefix, config.legacy_publish, TrackRule::default());
         let (feed, followed) = follow(Channels::Sequenced { prefix: prefix.clone() })?;
         let source = Source::Redis(ingestion()?, store.clone(), followed);
-        Ok(Self { feed, store: Some(Store::Redis(store)), prefix, source })
+        Ok(Self { feed, store: Some(Store::Redis(store)), prefix, source, canaries: None })
+    }
+
+    /// Where delivery canaries set out: as far up as there is a way in.
+    pub(crate) fn entrance(&mut self, config: &Config) -> anyhow::Result<Entrance> {
+        if let (Some(topic), Some(settings)) = (&config.shared.canary.canary_topic, &config.kafka) {
+            let post = Post::new(settings, topic).context("FLEETCAST_CANARY_TOPIC (--canary-topic)")?;
+            return Ok(Entrance::Topic(Box::new(post), config.records.fields.clone()));
+        }
+        if let (Source::Relay(_), Some(redis)) = (&self.source, &config.redis) {
+            return Ok(Entrance::Channel(redis.clone(), FleetId::canary().to_string()));
+        }
+        let (records, canaries) = mpsc::channel(CANARIES_MAX);
+        self.canaries = Some(canaries);
+        Ok(Entrance::Pipeline(records))
     }
 
     /// Whether dispatch has no store to ask.
@@ -153,9 +182,11 @@ impl Upstream {
         stop_sources: &CancellationToken,
         stop: &CancellationToken,
     ) {
+        let canaries = self.canaries;
         let ingest = |source, writer, fresh| {
             let condition = readiness.condition("store");
             let pipeline = Pipeline::new(source, writer, fresh, metrics.clone(), condition);
+            let pipeline = pipeline.with_canaries(canaries);
             tasks.spawn("pipeline", pipeline.run(stop_sources.clone()));
         };
         let dispatcher = gateway.dispatcher.clone();

@@ -1,10 +1,20 @@
 import { defineConfig } from '@playwright/test';
 
-// Debian's Chromium with software GL: works without a GPU, and the same everywhere.
+const chromium = process.env.CHROMIUM ?? '/usr/bin/chromium';
+
+// Debian's Chromium with software GL: works without a GPU, and the same everywhere. CHROMIUM_ARGS gives it
+// other flags: empty, it composes pages on the CPU where there is no GPU.
+const args = process.env.CHROMIUM_ARGS ?? '--use-angle=swiftshader --enable-unsafe-swiftshader';
+
 export default defineConfig({
   projects: [
     { name: 'e2e', testDir: './e2e', testMatch: '*.spec.ts' },
-    { name: 'bench', testDir: './bench', testMatch: '*.bench.ts', timeout: 300_000 },
+    {
+      name: 'bench',
+      testDir: './bench',
+      testMatch: '*.bench.ts',
+      timeout: 300_000,
+    },
     { name: 'screenshots', testDir: './e2e', testMatch: '*.shots.ts' },
   ],
   // One at a time: software GL takes every core there is.
@@ -16,8 +26,8 @@ export default defineConfig({
   use: {
     viewport: { width: 1280, height: 800 },
     launchOptions: {
-      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-      args: ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'],
+      executablePath: chromium,
+      args: args.split(' ').filter((arg) => arg !== ''),
     },
     trace: 'off',
     screenshot: 'only-on-failure',

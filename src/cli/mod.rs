@@ -8,6 +8,7 @@ mod doctor;
 mod reference_tests;
 mod refusal;
 mod run;
+mod token;
 mod version;
 
 use std::{
@@ -48,6 +49,8 @@ enum Command {
     Doctor(doctor::DoctorOptions),
     /// Watch a fleet at two gateways and report every difference: exit code 0 only if there is none.
     Compare(compare::CompareOptions),
+    /// Sign a token for development.
+    Token(token::TokenOptions),
     /// Print the version.
     Version(version::VersionOptions),
 }
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         }
         Command::Doctor(options) => secrets.map(|()| doctor::run(&options)),
         Command::Compare(options) => secrets.map(|()| compare::run(&options)),
+        Command::Token(options) => secrets.map(|()| token::run(&options)),
         Command::Version(options) => Ok(version::run(&options)),
     };
     outcome.unwrap_or_else(|error| misused(&error))

@@ -16,6 +16,7 @@ use super::{
     bus::{BusError, SubscribeMode},
     ids::random_id,
     requests::{Ended, Expect},
+    serve::PING,
     wire::{Answer, Argument, Flag, Flags, Request, Target},
 };
 
@@ -91,6 +92,20 @@ impl Member {
     pub async fn server_side_emit_with_ack(&self, data: Argument) -> Result<Vec<Option<Argument>>, AskError> {
         let ask = |request_id| Request::ServerSideEmit { request_id: Some(request_id), data };
         Ok(arguments(self.ask_others(ask).await?))
+    }
+
+    /// Asks all other members who they are: what those said that answered in time, and how many others
+    /// there are. Node servers have no answer by themselves.
+    pub async fn others_by_name(&self) -> (Vec<serde_json::Value>, usize) {
+        let ping = Argument::json(serde_json::json!([PING]).to_string());
+        let (answers, missing) = match self.server_side_emit_with_ack(ping).await {
+            Ok(answers) => (answers, 0),
+            Err(AskError::TimedOut { missing, answers, .. }) => (answers, missing),
+            Err(_) => (Vec::new(), 0),
+        };
+        let others = answers.len() + missing;
+        let read = |answer: Option<Argument>| serde_json::from_str(&answer?.json).ok();
+        (answers.into_iter().filter_map(read).collect(), others)
     }
 
     /// Sends an event to the matching sockets of all replicas and waits until each has acknowledged it.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Delivery, EncodedEvent, LocalSockets,
@@ -56,6 +56,7 @@ pub(super) struct Inner {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) sockets: Arc<dyn LocalSockets>,
     pub(super) metrics: Arc<Metrics>,
+    started: Instant,
     /// A std mutex: taken for a few map operations, never held across an await.
     pending: Mutex<Pending<Waiter>>,
     /// The channels of every member. Dropped at shutdown, before the last requests are answered.
@@ -95,6 +96,7 @@ impl Member {
             bus,
             sockets,
             metrics,
+            started: Instant::now(),
             pending: Mutex::new(Pending::new()),
             holds: Mutex::new(holds),
         }))
@@ -104,6 +106,19 @@ impl Member {
     #[must_use]
     pub fn uid(&self) -> &str {
         &self.0.uid
+    }
+
+    /// What this replica answers when it is asked who it is; what others answer looks alike.
+    #[must_use]
+    pub fn who(&self) -> serde_json::Value {
+        serde_json::json!({
+            "id": self.0.settings.replica,
+            "uid": self.0.uid,
+            "server": env!("CARGO_PKG_NAME"),
+            "version": env!("CARGO_PKG_VERSION"),
+            "viewers": self.0.metrics.viewers.get(),
+            "uptime_s": self.0.started.elapsed().as_secs(),
+        })
     }
 
     /// Whether the bus is connected and misses nothing.

@@ -172,6 +172,9 @@ async fn questions_get_the_answers_of_all_members() {
     let ids: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().json).collect();
     assert_eq!(ids.len(), 2);
     assert!(ids.iter().any(|id| id.contains("\"replica-1\"") && id.contains(env!("CARGO_PKG_VERSION"))));
+    let (others, count) = member.others_by_name().await;
+    assert_eq!((others.len(), count), (2, 2));
+    assert_eq!((&others[0]["server"], &others[0]["viewers"]), (&"fleetcast".into(), &0.into()));
     let others = member.server_side_emit_with_ack(Argument::json(r#"["unknown",1]"#)).await.unwrap();
     assert_eq!(others, [Some(Argument::json("null")), Some(Argument::json("null"))]);
 }

@@ -33,7 +33,7 @@ const RESIGN_MAX: Duration = Duration::from_secs(1);
 const RESIGN_POLL: Duration = Duration::from_millis(5);
 
 /// Asked of servers, and answered with who this is.
-const PING: &str = "cluster_ping";
+pub(super) const PING: &str = "cluster_ping";
 
 /// Serves peers. Spawn [`Service::run`].
 pub struct Service {
@@ -249,13 +249,7 @@ impl Service {
         if name.as_deref() != Some(PING) {
             return Argument::json("null");
         }
-        let who = serde_json::json!({
-            "id": self.inner().settings.replica,
-            "uid": self.inner().uid,
-            "server": env!("CARGO_PKG_NAME"),
-            "version": env!("CARGO_PKG_VERSION"),
-        });
-        Argument::json(who.to_string())
+        Argument::json(self.member.who().to_string())
     }
 
     fn broadcast_with_ack(&mut self, asker: Asker, event: &EncodedEvent, target: &Target, flags: &Flags) {

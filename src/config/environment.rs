@@ -1,7 +1,12 @@
 //! The process environment as one value: which variables there are, which of them are ours, and the
 //! secrets that stand in files.
 
-use std::{any::TypeId, collections::BTreeSet, ffi::OsString, path::Path};
+use std::{
+    any::TypeId,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{Arg, Command};
 
@@ -10,6 +15,8 @@ use crate::values::Secret;
 
 /// Every variable of Fleetcast starts with it.
 const PREFIX: &str = "FLEETCAST_";
+/// The variable of a secret's file ends in it.
+const FILE_SUFFIX: &str = "_FILE";
 /// A secret longer than this is surely the wrong file.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
@@ -19,6 +26,8 @@ pub struct Environment {
     /// Names of all variables with our prefix.
     ours: Vec<String>,
     known: BTreeSet<String>,
+    /// Variables of secrets that stand in files, and these.
+    secret_files: BTreeMap<String, PathBuf>,
     rust_log: Option<String>,
     no_color: bool,
 }
@@ -31,7 +40,12 @@ impl Environment {
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         let mut known = BTreeSet::new();
         collect_variables(command, &mut known);
+        let file = |file: &String| {
+            let variable = file.strip_suffix(FILE_SUFFIX).filter(|variable| known.contains(*variable))?;
+            Some((variable.to_owned(), PathBuf::from(std::env::var_os(file)?)))
+        };
         Self {
+            secret_files: known.iter().filter_map(file).collect(),
             ours: names.filter(|name| name.starts_with(PREFIX)).collect(),
             known,
             rust_log: text("RUST_LOG").filter(|filter| !filter.is_empty()),
@@ -50,6 +64,12 @@ impl Environment {
     #[must_use]
     pub fn no_color(&self) -> bool {
         self.no_color
+    }
+
+    /// The file that a secret's variable was read from.
+    #[must_use]
+    pub fn secret_file(&self, variable: &str) -> Option<PathBuf> {
+        self.secret_files.get(variable).cloned()
     }
 
     /// Variables with our prefix that mean nothing: typing errors, or what Kubernetes injects for a
@@ -112,7 +132,7 @@ fn variable(arg: &Arg) -> Option<String> {
 }
 
 fn file_variable(name: &str) -> String {
-    format!("{name}_FILE")
+    [name, FILE_SUFFIX].concat()
 }
 
 fn is_secret(arg: &Arg) -> bool {

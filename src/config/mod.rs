@@ -6,13 +6,14 @@ mod options;
 
 pub use environment::{Environment, prepare};
 pub use options::{
-    AuthKind, AuthOptions, DemoRun, EdgeOptions, OperationOptions, Origins, PortOptions, RedisOptions,
-    ServeRun, SharedOptions, SourceKind, StoreKind,
+    DemoRun, EdgeOptions, OperationOptions, Origins, PortOptions, RedisOptions, ServeRun, SharedOptions,
+    SourceKind, StoreKind,
 };
 
 use std::time::Duration;
 
 use crate::{
+    auth::AuthSettings,
     cluster::ClusterOptions,
     fleet::FieldMap,
     source::{RecordOptions, demo, kafka},
@@ -31,7 +32,7 @@ pub struct Config {
     /// Before every key and channel of our own.
     pub redis_prefix: String,
     /// Who may connect.
-    pub auth: AuthKind,
+    pub auth: AuthSettings,
     /// How messages are read.
     pub records: RecordOptions,
     /// The consumer, for the source kafka.
@@ -68,6 +69,13 @@ impl Config {
         };
         let kafka = (source == SourceKind::Kafka).then(|| kafka::Settings::new(&run.kafka, &run.records));
         let kafka = kafka.transpose().map_err(|error| BadConfig(error.to_string()))?;
+        let kafka = match (kafka, &run.shared.canary.canary_topic) {
+            (None, Some(_)) => {
+                return bad("FLEETCAST_CANARY_TOPIC (--canary-topic) needs the source kafka");
+            }
+            (Some(kafka), Some(topic)) => Some(kafka.with_topic(topic)),
+            (kafka, None) => kafka,
+        };
         let redis = run.redis.address()?;
         let store = run.source.store.unwrap_or(match redis {
             Some(_) => StoreKind::Redis,
@@ -79,9 +87,7 @@ impl Config {
         if source == SourceKind::Redis && redis.is_none() {
             return bad("FLEETCAST_REDIS_URL (--redis-url) is required for FLEETCAST_SOURCE=redis");
         }
-        let Some(auth) = run.auth.auth else {
-            return bad("FLEETCAST_AUTH (--auth) is required: none lets everybody see every fleet");
-        };
+        let auth = run.auth.settings(|variable| environment.secret_file(variable)).map_err(BadConfig)?;
         check_prefix(&run.redis.redis_prefix)?;
         run.cluster
             .check()
@@ -116,7 +122,7 @@ impl Config {
             store: StoreKind::Memory,
             redis: None,
             redis_prefix: String::new(),
-            auth: AuthKind::None,
+            auth: AuthSettings::None,
             records: RecordOptions { fields: FieldMap::default(), max_skew: Duration::from_secs(300) },
             kafka: None,
             legacy_publish: false,

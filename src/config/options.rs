@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::{BadConfig, bad};
 use crate::{
+    auth::AuthOptions,
+    canary::CanaryOptions,
     cluster::ClusterOptions,
     dispatch::Payload,
     http::PageOptions,
@@ -56,6 +58,9 @@ pub struct SharedOptions {
     /// Limits and deadlines of the public port.
     #[command(flatten)]
     pub edge: EdgeOptions,
+    /// The delivery canary.
+    #[command(flatten)]
+    pub canary: CanaryOptions,
     /// What a region may cost.
     #[command(flatten, next_help_heading = "Connections")]
     pub shapes: ShapeLimits,
@@ -156,22 +161,6 @@ impl RedisOptions {
             .transpose()
             .or_else(|error| bad(format!("FLEETCAST_REDIS_URL (--redis-url): {error}")))
     }
-}
-
-/// Who may connect, and see what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AuthKind {
-    /// Everybody sees every fleet.
-    None,
-}
-
-/// Authentication.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Authentication")]
-pub struct AuthOptions {
-    /// Who may connect; required.
-    #[arg(long, env = "FLEETCAST_AUTH")]
-    pub auth: Option<AuthKind>,
 }
 
 /// The two ports.

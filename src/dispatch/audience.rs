@@ -35,7 +35,7 @@ pub struct Identity {
 #[derive(Debug, Clone)]
 pub struct Present {
     /// Its connection.
-    pub viewer: Arc<Viewer>,
+    pub viewer: Viewer,
     /// Its name.
     pub identity: Arc<Identity>,
 }
@@ -85,7 +85,7 @@ impl Audience {
     }
 
     /// A viewer is connected.
-    pub fn enter(&self, viewer: Arc<Viewer>, identity: Identity) {
+    pub fn enter(&self, viewer: Viewer, identity: Identity) {
         let mut tables = self.write();
         let id = viewer.id;
         let own_room = self.cluster.hold(&identity.socket_id);

@@ -22,9 +22,14 @@ pub enum Payload {
     Object,
 }
 
+/// About how long a burst becomes; characters that need an escape make it longer.
+pub(super) fn burst_bytes(updates: &[Update]) -> usize {
+    updates.iter().map(|update| update.raw.len() + 48).sum()
+}
+
 /// One burst: a `fleet_update` per message, in order, as one buffer of whole frames.
 pub(super) fn burst(payload: Payload, updates: &[Update]) -> Bytes {
-    let mut out = BytesMut::with_capacity(updates.iter().map(|update| update.raw.len() + 48).sum());
+    let mut out = BytesMut::with_capacity(burst_bytes(updates));
     let mut scratch = Vec::new();
     for update in updates {
         put_message(&mut out, &mut scratch, payload, &update.raw);

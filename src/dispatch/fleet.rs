@@ -35,6 +35,8 @@ const STRAGGLERS_TIME: Duration = Duration::from_secs(30);
 /// meanwhile keeps what is known of it, and a field that a partial update brought in a gap waits for its
 /// next update.
 const SINCE_ASKED_MAX: usize = 16_384;
+/// Up to here, batches that wait are joined: a burst must not fill a viewer's queue by itself.
+const BURST_BYTES_MAX: usize = 64 * 1024;
 /// Fewer places than this are not worth giving back.
 const PLACES_MIN: usize = 256;
 
@@ -107,8 +109,10 @@ pub(super) struct Fleet {
     pub(super) burst: u64,
     /// The burst that is being fanned out.
     pub(super) stream: Option<Stream>,
-    /// Batches behind it. Bounded by the shard, for all of its fleets together.
+    /// Batches that wait for the fleet's turn. Bounded by the shard, for all of its fleets together.
     pub(super) later: VecDeque<(FleetBatch, Option<Epoch>)>,
+    /// How long the burst of the last of `later` becomes.
+    later_bytes: usize,
     /// The round over unsettled members that is under way.
     pub(super) pass: Option<Pass>,
     pub(super) recent: Option<Recent>,
@@ -129,7 +133,13 @@ impl Fleet {
         metrics: &Metrics,
         started: Instant,
     ) -> Self {
-        metrics.watched_fleets.inc();
+        // Nobody watches the canary's fleet; it is not to be counted.
+        let (memberships, fleets) = if id.is_canary() {
+            Default::default()
+        } else {
+            (metrics.memberships.clone(), metrics.watched_fleets.clone())
+        };
+        fleets.inc();
         Self {
             id,
             epoch,
@@ -150,13 +160,14 @@ impl Fleet {
             burst: 0,
             stream: None,
             later: VecDeque::new(),
+            later_bytes: 0,
             pass: None,
             recent: None,
             queued: false,
             options: options.clone(),
             started,
-            memberships: metrics.memberships.clone(),
-            fleets: metrics.watched_fleets.clone(),
+            memberships,
+            fleets,
         }
     }
 
@@ -177,7 +188,25 @@ impl Fleet {
 
     /// Whether it has work to do now.
     pub(super) fn is_busy(&self) -> bool {
-        self.stream.is_some() || self.pass.is_some()
+        self.stream.is_some() || self.pass.is_some() || !self.later.is_empty()
+    }
+
+    /// Keeps a batch until the fleet's turn, with what waits already if it continues that: the more there is
+    /// to do, the fewer writes it takes. Whether it waits as one more.
+    pub(super) fn put_off(&mut self, batch: FleetBatch, epoch: Option<Epoch>) -> bool {
+        let bytes = encode::burst_bytes(&batch.updates);
+        if let Some((last, last_epoch)) = self.later.back_mut()
+            && *last_epoch == epoch
+            && last.is_continued_by(&batch)
+            && self.later_bytes + bytes <= BURST_BYTES_MAX.min(self.options.frame_bytes_max)
+        {
+            last.updates.extend(batch.updates);
+            self.later_bytes += bytes;
+            return false;
+        }
+        self.later.push_back((batch, epoch));
+        self.later_bytes = bytes;
+        true
     }
 
     pub(super) fn cursor(&self, seq: u64) -> String {

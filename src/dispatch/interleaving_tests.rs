@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
     time::Duration,
 };
 
@@ -78,7 +77,7 @@ type Pending = JoinHandle<(Membership, Option<Joined>, HashMap<String, i64>)>;
 
 struct Dashboard {
     client: TestClient,
-    viewer: Arc<Viewer>,
+    viewer: Viewer,
     known: HashMap<(String, String), Fields>,
     cursors: HashMap<String, String>,
     subscribed: BTreeMap<usize, Subscribed>,

@@ -86,7 +86,7 @@ pub(super) struct Parts {
 /// A viewer that asks to be a member.
 #[derive(Debug)]
 pub(super) struct Joining {
-    pub(super) viewer: Arc<Viewer>,
+    pub(super) viewer: Viewer,
     pub(super) token: Token,
     pub(super) mode: Mode,
     /// Closed once nobody waits for the answer any more: then the viewer is no member by it.
@@ -95,7 +95,7 @@ pub(super) struct Joining {
 
 #[derive(Debug)]
 pub(super) struct Member {
-    pub(super) viewer: Arc<Viewer>,
+    pub(super) viewer: Viewer,
     pub(super) token: Token,
     pub(super) mode: Mode,
     pub(super) stage: Stage,

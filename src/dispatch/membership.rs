@@ -4,10 +4,7 @@
 //! of the same viewer in the same fleet has another number.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -33,7 +30,7 @@ impl Token {
 pub struct Membership {
     /// Which fleet.
     pub fleet: FleetId,
-    viewer: Arc<Viewer>,
+    viewer: Viewer,
     token: Token,
     dispatcher: Dispatcher,
     _watch: Watch,
@@ -42,7 +39,7 @@ pub struct Membership {
 impl Membership {
     /// Takes responsibility for ending what [`Self::join`] begins.
     #[must_use]
-    pub fn new(fleet: FleetId, viewer: Arc<Viewer>, dispatcher: Dispatcher, watch: Watch) -> Self {
+    pub fn new(fleet: FleetId, viewer: Viewer, dispatcher: Dispatcher, watch: Watch) -> Self {
         Self { fleet, viewer, token: Token::next(), dispatcher, _watch: watch }
     }
 
@@ -66,6 +63,13 @@ impl Membership {
                 joined.try_recv().ok()
             }
         }
+    }
+
+    /// Ends it; when this returns, nothing more of the fleet goes to the viewer by it.
+    pub async fn end(self) {
+        let leave = Control::Leave { fleet: self.fleet.clone(), viewer: self.viewer.id, token: self.token };
+        self.dispatcher.control(&self.fleet, leave).await;
+        self.dispatcher.settled(&self.fleet).await;
     }
 
     /// Lets a member that wanted a snapshot have it: its acknowledgement is on its way.

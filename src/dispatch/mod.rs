@@ -62,8 +62,15 @@ const LOADS_MAX: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ViewerId(u64);
 
-/// One connected dashboard, as dispatch sees it.
-#[derive(Debug)]
+#[cfg(test)]
+impl ViewerId {
+    pub(crate) fn for_tests(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// One connected dashboard, as dispatch sees it. A plain value: a delivery must not look anywhere for its session.
+#[derive(Debug, Clone)]
 pub struct Viewer {
     /// Its number, unique in this process.
     pub id: ViewerId,
@@ -74,9 +81,9 @@ pub struct Viewer {
 impl Viewer {
     /// A viewer over `session`.
     #[must_use]
-    pub fn new(session: Arc<Session>) -> Arc<Self> {
+    pub fn new(session: Arc<Session>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Arc::new(Self { id: ViewerId(NEXT.fetch_add(1, Ordering::Relaxed)), session })
+        Self { id: ViewerId(NEXT.fetch_add(1, Ordering::Relaxed)), session }
     }
 }
 
@@ -159,6 +166,13 @@ impl Dispatcher {
     /// Updates of `fleet` may have been missed: reload it and tell its viewers.
     pub async fn gap(&self, fleet: FleetId) {
         self.shard(&fleet).batches.send(shard::Data::Gap(fleet)).await.ok();
+    }
+
+    /// Waits until the fleet's shard has done what it was told before.
+    async fn settled(&self, fleet: &FleetId) {
+        let (reply, done) = tokio::sync::oneshot::channel();
+        self.control(fleet, Control::Settle { reply }).await;
+        done.await.ok();
     }
 
     /// Tells the fleet's shard something; waits while it is behind.

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Durat
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use futures_util::FutureExt;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, oneshot},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ use crate::{
 
 /// How many joins and leaves are handled before a fleet gets its turn.
 const CONTROLS_PER_TURN: usize = 64;
+/// How many batches are taken over before a fleet gets its turn.
+const BATCHES_PER_TURN: usize = 64;
 /// Batches that may wait behind bursts that are being fanned out; beyond it, no more are taken.
 const LATER_MAX: usize = 256;
 /// How long the store may take to answer, waiting for its turn aside.
@@ -49,11 +51,33 @@ pub(super) enum Data {
 
 #[derive(Debug)]
 pub(super) enum Control {
-    Join { fleet: FleetId, joining: Joining },
-    Open { fleet: FleetId, viewer: ViewerId, token: Token },
-    Leave { fleet: FleetId, viewer: ViewerId, token: Token },
-    Reload { fleet: FleetId },
-    Loaded { fleet: FleetId, load: u64, snapshot: Option<Snapshot>, missed: bool },
+    Join {
+        fleet: FleetId,
+        joining: Joining,
+    },
+    Open {
+        fleet: FleetId,
+        viewer: ViewerId,
+        token: Token,
+    },
+    Leave {
+        fleet: FleetId,
+        viewer: ViewerId,
+        token: Token,
+    },
+    Reload {
+        fleet: FleetId,
+    },
+    /// Answered in its turn.
+    Settle {
+        reply: oneshot::Sender<()>,
+    },
+    Loaded {
+        fleet: FleetId,
+        load: u64,
+        snapshot: Option<Snapshot>,
+        missed: bool,
+    },
 }
 
 /// What all shards share.
@@ -117,7 +141,13 @@ impl Shard {
                         self.control(control);
                     }
                 }
-                Some(item) = data.recv(), if self.later < LATER_MAX => self.data(item),
+                Some(item) = data.recv(), if self.later < LATER_MAX => {
+                    self.data(item);
+                    for _ in 1..BATCHES_PER_TURN {
+                        let Ok(item) = data.try_recv() else { break };
+                        self.data(item);
+                    }
+                }
                 _ = ticks.tick(), if restless => self.tick(),
                 () = tokio::task::yield_now(), if busy => {}
             }
@@ -151,6 +181,7 @@ impl Shard {
                 self.note(&fleet);
             }
             Control::Reload { fleet } => self.load(&fleet, true),
+            Control::Settle { reply } => drop(reply.send(())),
             Control::Loaded { fleet, load, snapshot, missed } => self.loaded(&fleet, load, snapshot, missed),
         }
     }
@@ -164,30 +195,11 @@ impl Shard {
             }
             Data::Batch(batch, epoch) => {
                 let fleet = batch.fleet.clone();
-                self.later += 1;
                 if let Some(entry) = self.fleets.get_mut(&fleet) {
-                    entry.later.push_back((batch, epoch));
-                    self.next_burst(&fleet);
-                } else {
-                    self.later -= 1;
+                    self.later += usize::from(entry.put_off(batch, epoch));
+                    self.queue(&fleet);
                 }
             }
-        }
-    }
-
-    /// Begins to fan out what waits, if nothing is under way.
-    fn next_burst(&mut self, fleet: &FleetId) {
-        let mut gap = false;
-        let Some(entry) = self.fleets.get_mut(fleet) else { return };
-        while entry.stream.is_none()
-            && let Some((batch, epoch)) = entry.later.pop_front()
-        {
-            self.later -= 1;
-            gap |= entry.begin_burst(&batch, epoch);
-        }
-        self.queue(fleet);
-        if gap {
-            self.load(fleet, true);
         }
     }
 
@@ -206,11 +218,21 @@ impl Shard {
         // It may be gone, and even be another one by now: that one has nothing to do, or does it now.
         let Some(entry) = self.fleets.get_mut(&fleet) else { return };
         entry.queued = false;
+        let mut gap = false;
+        while entry.stream.is_none()
+            && let Some((batch, epoch)) = entry.later.pop_front()
+        {
+            self.later -= 1;
+            gap |= entry.begin_burst(&batch, epoch);
+        }
         let mut work = Work::default();
         let ages = entry.fan_out(&mut work);
         entry.serve(&mut work);
         self.count(work, ages);
-        self.next_burst(&fleet);
+        if gap {
+            self.load(&fleet, true);
+        }
+        self.queue(&fleet);
         self.note(&fleet);
     }
 

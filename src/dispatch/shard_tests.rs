@@ -117,7 +117,7 @@ async fn a_fleet_of_twenty_thousand_keeps_no_other_fleet_waiting() {
 async fn a_join_and_a_leave_cost_the_same_however_many_are_there() {
     let world = World::new(ROOMY);
     let viewers: Vec<_> = (0..20_000).map(|_| viewer(ROOMY)).collect();
-    let join = async |some: &[(TestClient, Arc<Viewer>)]| {
+    let join = async |some: &[(TestClient, Viewer)]| {
         let begun = std::time::Instant::now();
         let mut members = Vec::new();
         for (_, viewer) in some {

@@ -90,12 +90,12 @@ impl World {
         *store = next;
     }
 
-    pub(super) fn membership(&self, fleet: &FleetId, viewer: &Arc<Viewer>) -> Membership {
+    pub(super) fn membership(&self, fleet: &FleetId, viewer: &Viewer) -> Membership {
         Membership::new(fleet.clone(), viewer.clone(), self.dispatcher.clone(), Feed::Memory.watch(fleet))
     }
 
     /// A member of the fleet that has been let in and, if it wanted one, gets its snapshot.
-    pub(super) async fn join(&self, fleet: &FleetId, viewer: &Arc<Viewer>, mode: Mode) -> Membership {
+    pub(super) async fn join(&self, fleet: &FleetId, viewer: &Viewer, mode: Mode) -> Membership {
         let membership = self.membership(fleet, viewer);
         assert!(membership.join(mode, Duration::from_secs(60)).await.is_some());
         membership.open().await;
@@ -150,7 +150,7 @@ pub(super) fn fleet(name: &str) -> FleetId {
 }
 
 /// A viewer and the client at its other end.
-pub(super) fn viewer(queue_bytes: usize) -> (TestClient, Arc<Viewer>) {
+pub(super) fn viewer(queue_bytes: usize) -> (TestClient, Viewer) {
     let client = TestClient::connect(queue_bytes);
     let viewer = Viewer::new(client.session.clone());
     (client, viewer)

@@ -69,7 +69,7 @@ impl Handoff {
         if let Some(&at) = self.open.get(&batch.fleet)
             && let FeedEvent::Batch { batch: open, epoch: open_epoch } = &mut self.events[at]
             && *open_epoch == epoch
-            && continues(open, &batch)
+            && open.is_continued_by(&batch)
         {
             open.updates.extend(batch.updates);
             return 0;
@@ -124,14 +124,6 @@ impl Handoff {
             return;
         }
         self.events.push(event);
-    }
-}
-
-fn continues(open: &FleetBatch, next: &FleetBatch) -> bool {
-    match (open.first_seq, next.first_seq) {
-        (None, None) => true,
-        (Some(first), Some(next)) => first + open.updates.len() as u64 == next,
-        _ => false,
     }
 }
 

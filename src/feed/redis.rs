@@ -245,6 +245,8 @@ impl Channels {
     #[must_use]
     pub fn name(&self, fleet: &FleetId) -> String {
         match self {
+            // No fleet of the legacy ingestion, so none of its channels.
+            Self::Legacy { .. } if fleet.is_canary() => fleet.to_string(),
             Self::Legacy { .. } => format!("{LEGACY_PREFIX}{fleet}"),
             Self::Sequenced { prefix } => format!("{prefix}:{{{fleet}{SEQUENCED_SUFFIX}"),
         }
@@ -253,6 +255,7 @@ impl Channels {
     /// The fleet of a channel.
     fn fleet<'c>(&self, channel: &'c str) -> Option<&'c str> {
         match self {
+            Self::Legacy { .. } if channel == FleetId::canary().as_str() => Some(channel),
             Self::Legacy { .. } => channel.strip_prefix(LEGACY_PREFIX),
             Self::Sequenced { prefix } => {
                 channel.strip_prefix(prefix.as_str())?.strip_prefix(":{")?.strip_suffix(SEQUENCED_SUFFIX)

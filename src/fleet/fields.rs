@@ -5,6 +5,10 @@
 
 use std::{fmt, str::FromStr};
 
+use serde_json::{Map, Value};
+
+use super::FleetId;
+
 /// What Fleetcast needs to know of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
@@ -68,6 +72,27 @@ impl FieldMap {
     /// The pointer of a field, as configured: what reasons and logs call it.
     pub(super) fn pointer(&self, field: Field) -> &str {
         &self.pointers[field as usize]
+    }
+
+    /// A record without a position, as a source that is read with this map would have it.
+    #[must_use]
+    pub fn compose(&self, asset: &str, fleet: &FleetId, ts_ms: i64) -> Value {
+        fn put(node: &Node, of: &impl Fn(Field) -> Option<Value>) -> Option<Value> {
+            if let Some(field) = node.field {
+                return of(field);
+            }
+            let members =
+                node.members.iter().filter_map(|(name, node)| Some((name.to_string(), put(node, of)?)));
+            let members: Map<String, Value> = members.collect();
+            (!members.is_empty()).then_some(Value::Object(members))
+        }
+        let of = |field| match field {
+            Field::Asset => Some(asset.into()),
+            Field::Fleet => Some(fleet.as_str().into()),
+            Field::Ts => Some(ts_ms.into()),
+            Field::Lat | Field::Lon => None,
+        };
+        put(&self.root, &of).unwrap_or_default()
     }
 
     fn build(pointers: [Box<str>; Field::COUNT]) -> Result<Self, InvalidFieldMap> {

@@ -20,6 +20,9 @@ pub enum InvalidId {
     Forbidden(&'static str, &'static str),
 }
 
+/// The fleet of the delivery canary.
+const CANARY: &str = "fleetcast.canary";
+
 fn check(what: &'static str, id: &str) -> Result<(), InvalidId> {
     if id.is_empty() {
         return Err(InvalidId::Empty(what));
@@ -90,6 +93,20 @@ id!(
     /// The name of an asset, unique in its fleet.
     AssetId, "asset id"
 );
+
+impl FleetId {
+    /// The fleet that carries the delivery canary, and that no viewer may see.
+    #[must_use]
+    pub fn canary() -> Self {
+        Self(CANARY.into())
+    }
+
+    /// Whether it is that fleet.
+    #[must_use]
+    pub fn is_canary(&self) -> bool {
+        &*self.0 == CANARY
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -49,3 +49,15 @@ pub struct FleetBatch {
     /// When this process or the ingesting replica received them, epoch milliseconds.
     pub received_ms: i64,
 }
+
+impl FleetBatch {
+    /// Whether `next` goes on where this one ends, so that both are one.
+    #[must_use]
+    pub fn is_continued_by(&self, next: &Self) -> bool {
+        match (self.first_seq, next.first_seq) {
+            (None, None) => true,
+            (Some(first), Some(next)) => first + self.updates.len() as u64 == next,
+            _ => false,
+        }
+    }
+}

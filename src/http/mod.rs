@@ -6,9 +6,13 @@
 mod admin;
 mod debug;
 mod health;
+mod ops;
 mod page;
+mod security;
 mod web_client;
 
 pub use admin::{Admin, ConnectionList, serve};
+pub use ops::{AdminGrant, AskReplicas, Ops, Replica, Replicas};
 pub use page::{PageOptions, page_config};
+pub use security::with_security_headers;
 pub use web_client::web_client;

@@ -44,12 +44,7 @@ fn file(path: &str) -> Response {
 }
 
 fn respond(path: &str, file: EmbeddedFile, cache: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, mime_type(path)),
-        (header::CACHE_CONTROL, cache),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
+    let headers = [(header::CONTENT_TYPE, mime_type(path)), (header::CACHE_CONTROL, cache)];
     (headers, Body::from(file.data.into_owned())).into_response()
 }
 

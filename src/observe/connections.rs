@@ -21,7 +21,20 @@ fn labels(eio: u8, websocket: bool) -> ConnectionLabels {
     ConnectionLabels { transport: if websocket { "websocket" } else { "polling" }, eio }
 }
 
+/// Protocols that there are connections of.
+const EIO_VERSIONS: [u8; 2] = [3, 4];
+
 impl Metrics {
+    /// Sessions open now: over websockets, and polling.
+    #[must_use]
+    pub fn open_connections(&self) -> (i64, i64) {
+        let open = |websocket| {
+            let of = |eio| self.connections.get(&labels(eio, websocket)).map_or(0, |gauge| gauge.get());
+            EIO_VERSIONS.into_iter().map(of).sum()
+        };
+        (open(true), open(false))
+    }
+
     /// A session began.
     pub fn connection_opened(&self, eio: u8, websocket: bool) {
         let labels = labels(eio, websocket);
@@ -40,5 +53,10 @@ impl Metrics {
     pub fn connection_closed(&self, eio: u8, websocket: bool, reason: &'static str) {
         self.connections.get_or_create(&labels(eio, websocket)).dec();
         self.disconnects.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// A token opened nothing.
+    pub fn token_denied(&self, reason: &'static str) {
+        self.tokens_denied.get_or_create(&ReasonLabels { reason }).inc();
     }
 }

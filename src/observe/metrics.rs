@@ -1,6 +1,8 @@
 //! Every metric of the process, one field each; the doc comment is the help text.
 //! Invariant: no label whose values grow with time, assets or connections.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -135,6 +137,10 @@ metrics! {
     adapter_connections_lost: Counter as "adapter_connections_lost",
     /// Whether the cluster bus is connected and misses nothing.
     adapter_up: Gauge as "adapter_up",
+    /// Time since the newest delivery canary that arrived was sent: what it took, and how long ago that was.
+    canary_age: Gauge<f64, AtomicU64> as "canary_age_seconds",
+    /// From sending a delivery canary until its websocket has it.
+    canary_round_trip: Seconds as "canary_round_trip_seconds",
     /// Messages queued for viewers.
     deliveries: Counter as "deliveries",
     /// Bytes handed to the kernel for viewers.
@@ -193,6 +199,16 @@ metrics! {
     requests_refused: Counter as "requests_refused",
     /// Connections refused with a `connect_error`.
     handshakes_refused: Counter as "handshakes_refused",
+    /// Tokens that opened nothing, by reason.
+    tokens_denied: Family<ReasonLabels, Counter> as "tokens_denied",
+    /// Fleets that a viewer asked for and was not granted.
+    fleets_denied: Counter as "fleets_denied",
+    /// Tokens of connected viewers that were replaced by new ones.
+    tokens_refreshed: Counter as "tokens_refreshed",
+    /// Keys that tokens are verified with.
+    auth_keys: Gauge as "auth_keys",
+    /// Failed attempts to fetch the issuer's keys.
+    auth_fetches_failed: Counter as "auth_fetches_failed",
     /// Viewers let in while their subscription could not be confirmed.
     unconfirmed_connects: Counter as "unconfirmed_connects",
     /// Subscription requests answered with an error.

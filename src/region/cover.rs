@@ -65,14 +65,10 @@ impl Cover {
         Self(done)
     }
 
-    /// How many cells of the level between replicas it touches, or a few more.
-    #[must_use]
-    pub fn cells_between_replicas(&self) -> usize {
-        let within = |covered: &CoverCell| {
-            let levels = INTEREST_LEVEL.saturating_sub(covered.cell.level());
-            4_usize.pow(u32::from(levels))
-        };
-        self.0.iter().map(within).sum()
+    /// The cells of the level between replicas that it touches. Those that hold several small cells of the cover
+    /// come several times.
+    pub fn between_replicas(&self) -> impl Iterator<Item = CellId> {
+        self.0.iter().flat_map(|covered| covered.cell.between_replicas().descendants(INTEREST_LEVEL))
     }
 
     /// The cells, none within another.

@@ -28,8 +28,11 @@ use crate::fleet::{AssetId, AssetState, FleetId, Position};
 /// A panned map is answered at most this often, whatever the number of moves and the interval.
 const MOVE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A viewer that is not ready is asked again after this long, or its interval if that is longer.
-const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// A viewer that is not ready is asked again after this long, then after twice as long each time, up to
+/// [`RETRY_MAX`] or its interval. A viewer that reads takes a piece in milliseconds: one wait of the whole
+/// interval per piece would cut what it gets to a piece or two per interval.
+const RETRY_MIN: Duration = Duration::from_millis(4);
+const RETRY_MAX: Duration = Duration::from_millis(50);
 
 /// A delta holds no more assets once their texts are this long: a viewer that can not take more at once
 /// gets the rest later, in the state that is the newest by then.
@@ -130,6 +133,8 @@ struct View {
     last_tick: Instant,
     /// Its entry in `due`.
     due: Option<Instant>,
+    /// How long to wait if the viewer is not ready.
+    retry: Duration,
     /// The request changed: membership must be decided anew before anything is told.
     is_moved: bool,
 }
@@ -147,7 +152,8 @@ impl RegionEngine {
         self.viewers.entry(viewer).or_default().insert(request.region.clone(), key);
         // Who is inside is found when it is told, once.
         let members = RegionView::default();
-        let view = View { viewer, request, members, last_tick: now, due: None, is_moved: true };
+        let view =
+            View { viewer, request, members, last_tick: now, due: None, retry: RETRY_MIN, is_moved: true };
         if self.views.len() <= key.0 as usize {
             self.views.resize_with(key.0 as usize + 1, || None);
         }
@@ -269,7 +275,8 @@ impl RegionEngine {
             let Some(view) = view_mut(&mut self.views, key) else { continue };
             view.due = None;
             if !ready(view.viewer, &view.request.region) {
-                let retry = now + view.request.interval.max(RETRY_INTERVAL);
+                let retry = now + view.retry;
+                view.retry = (view.retry * 2).min(view.request.interval.max(RETRY_MAX));
                 view.due = Some(retry);
                 self.due.insert((retry, key));
                 continue;
@@ -380,6 +387,7 @@ impl RegionEngine {
         let Self { known, views, told, due, .. } = self;
         let Some(view) = view_mut(views, key) else { return };
         view.last_tick = now;
+        view.retry = RETRY_MIN;
         let mut bytes = 0;
         view.members.take(|asset, net| {
             match net {

@@ -419,32 +419,34 @@ fn a_state_without_a_new_place_is_still_told() {
     assert_eq!(told, [1]);
 }
 
-#[test]
-fn a_long_delta_comes_piece_by_piece_and_the_rest_in_its_newest_state() {
+fn put_long_asset(engine: &mut RegionEngine, asset: usize, ts_ms: i64) {
+    let raw = format!(r#"{{"text":"{}"}}"#, "x".repeat(1000)).into();
+    let update = Update { asset: None, ts_ms, position: Some(Position { lat: 1.0, lon: 2.0 }), raw };
+    let id = AssetId::parse(&format!("a{asset}")).unwrap();
+    let state = AssetState::after(None, &id, &update, None).unwrap();
+    engine.on_update(&FleetId::parse("f").unwrap(), &Arc::new(state));
+}
+
+/// One viewer of the world, four deltas a second, to be told of so many assets.
+fn world_of_long_assets(count: usize, now: Instant) -> RegionEngine {
     let mut engine = RegionEngine::default();
-    let (fleet, mut now) = (FleetId::parse("f").unwrap(), Instant::now());
-    let region = RegionName::parse("world").unwrap();
     let request = RegionRequest {
-        region,
+        region: RegionName::parse("world").unwrap(),
         shape: shape(r#"{"bbox":[-180,-90,180,90]}"#).into(),
         interval: Duration::from_millis(250),
         fleets: None,
         may_see: Arc::new(|_| true),
     };
     engine.subscribe(ViewerKey(0), request, now);
-    let put = |engine: &mut RegionEngine, asset: usize, ts_ms: i64| {
-        let update = Update {
-            asset: None,
-            ts_ms,
-            position: Some(Position { lat: 1.0, lon: 2.0 }),
-            raw: format!(r#"{{"text":"{}"}}"#, "x".repeat(1000)).into(),
-        };
-        let state =
-            AssetState::after(None, &AssetId::parse(&format!("a{asset}")).unwrap(), &update, None).unwrap();
-        engine.on_update(&fleet, &Arc::new(state));
-    };
-    (0..1000).for_each(|asset| put(&mut engine, asset, 1));
-    now += Duration::from_secs(1);
+    (0..count).for_each(|asset| put_long_asset(&mut engine, asset, 1));
+    engine
+}
+
+#[test]
+fn a_long_delta_comes_piece_by_piece_and_the_rest_in_its_newest_state() {
+    let start = Instant::now();
+    let mut engine = world_of_long_assets(1000, start);
+    let now = start + Duration::from_secs(1);
     let (mut seen, mut pieces) = (BTreeMap::new(), 0);
     while engine.next_due().is_some_and(|at| at <= now) {
         engine.tick(
@@ -462,11 +464,37 @@ fn a_long_delta_comes_piece_by_piece_and_the_rest_in_its_newest_state() {
             },
         );
         if pieces == 0 {
-            (900..1000).for_each(|asset| put(&mut engine, asset, 2));
+            (900..1000).for_each(|asset| put_long_asset(&mut engine, asset, 2));
         }
         pieces += 1;
     }
     assert!((7..=10).contains(&pieces), "{pieces}");
     assert_eq!(seen.len(), 1000);
     assert_eq!(seen.values().filter(|ts| **ts == 2).count(), 100);
+}
+
+#[test]
+fn a_viewer_that_reads_waits_for_no_interval_and_one_that_does_not_is_seldom_asked() {
+    let mut now = Instant::now();
+    let mut engine = world_of_long_assets(1000, now);
+    let (mut told, mut first_at, mut busy_until) = (0, None, now);
+    while let Some(due) = engine.next_due() {
+        now = now.max(due);
+        let is_ready = now >= busy_until;
+        engine.tick(now, 1, |_, _| is_ready, |_, _, delta| told += delta.entered.len());
+        if is_ready {
+            busy_until = now + Duration::from_millis(5);
+            first_at.get_or_insert(now);
+        }
+    }
+    assert_eq!(told, 1000);
+    assert!(now - first_at.unwrap() < Duration::from_millis(150), "8 pieces");
+
+    put_long_asset(&mut engine, 0, 2);
+    let (end, mut asked) = (now + Duration::from_secs(60), 0);
+    while let Some(due) = engine.next_due().filter(|due| *due < end) {
+        asked += 1;
+        engine.tick(due, 1, |_, _| false, |_, _, _| panic!("not ready"));
+    }
+    assert!((200..300).contains(&asked), "{asked}");
 }

@@ -1,19 +1,24 @@
 //! The handshake: from a request's query to a viewer of fleets, or to the refusal that Node would send.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
-use super::{Connected, Hub, Socket, event};
+use super::{Connected, Hub, Socket, canary, event};
 use crate::{
+    auth::{Denied, Grants, bearer_token},
     dispatch::{Identity, Membership, Mode},
     fleet::{FleetId, InvalidId},
-    transport::Session,
+    transport::{CloseReason, Session},
 };
 
 /// How long a busy shard may take to see a new member; it asks nobody.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a connection was refused; its text is the client's `connect_error` message.
 #[derive(Debug)]
@@ -31,12 +36,36 @@ impl From<InvalidId> for Refused {
     }
 }
 
+/// The token that a viewer brought: with CONNECT, or in the header or the query of its handshake.
+fn token_of(session: &Session, auth: Option<&Value>) -> Option<String> {
+    let of_connect = auth.and_then(|auth| auth.get("token")).and_then(Value::as_str).map(str::to_owned);
+    let of_header = || session.handshake().header("authorization").and_then(bearer_token).map(str::to_owned);
+    let of_query = || session.handshake().query().filter(|(key, _)| key == "token").last();
+    let given = |token: &String| !token.is_empty();
+    of_connect.filter(given).or_else(of_header).or_else(|| of_query().map(|(_, token)| token).filter(given))
+}
+
+async fn authenticate(hub: &Hub, session: &Session, auth: Option<&Value>) -> Result<Grants, Refused> {
+    let token = token_of(session, auth);
+    hub.auth.admit(token.as_deref()).await.map_err(|denied| {
+        if denied == Denied::Unavailable {
+            // A refusal would keep a stock client away for good, for what is no fault of its token.
+            session.close(CloseReason::ServerClose);
+        }
+        Refused(format!("unauthorized: {denied}"))
+    })
+}
+
 /// Runs before CONNECT is sent. When it returns, nothing published to the handshake's fleets is missed.
 pub(super) async fn admit(hub: Arc<Hub>, socket: Socket, auth: Option<Value>) -> Result<(), Refused> {
     let session = socket.req_parts().extensions.get::<Arc<Session>>().cloned();
     let Some(session) = session else { return Err(Refused("no session".to_owned())) };
+    if session.is_own() {
+        canary::admit(&hub, &socket, &session).await;
+        return Ok(());
+    }
     match join(&hub, &socket, &session, auth).await {
-        Ok(fleets) => {
+        Ok((fleets, subject)) => {
             let handshake = session.handshake();
             tracing::info!(
                 socket = %socket.id,
@@ -44,6 +73,7 @@ pub(super) async fn admit(hub: Arc<Hub>, socket: Socket, auth: Option<Value>) ->
                 origin = handshake.header("origin"),
                 eio = session.protocol().number(),
                 transport = session.transport(),
+                subject = subject.as_deref(),
                 fleets,
                 "connected"
             );
@@ -62,7 +92,7 @@ async fn join(
     socket: &Socket,
     session: &Arc<Session>,
     auth: Option<Value>,
-) -> Result<usize, Refused> {
+) -> Result<(usize, Option<Arc<str>>), Refused> {
     let mut fleets: Vec<FleetId> = Vec::new();
     for (key, value) in session.handshake().query() {
         if key == "fleetId" {
@@ -75,11 +105,19 @@ async fn join(
     if fleets.len() > hub.options.subscriptions_max {
         return Err(Refused(format!("more than {} fleetId values", hub.options.subscriptions_max)));
     }
+    let grants = authenticate(hub, session, auth.as_ref()).await?;
+    if let Some(fleet) = fleets.iter().find(|fleet| !grants.may_see(fleet)) {
+        // Whether it exists makes no difference: the answer depends on the token alone.
+        hub.metrics.fleets_denied.inc();
+        return Err(Refused(format!("forbidden: fleetId `{fleet}` is not granted")));
+    }
     let identity = Identity {
         socket_id: session.public_socket_id(socket.id.as_str()).into(),
         auth: auth.filter(|auth| !auth.is_null()).map(|auth| auth.to_string().into()),
     };
-    let connected = Arc::new(Connected::new(hub.clone(), session.clone(), identity));
+    let connected = Arc::new(Connected::new(hub.clone(), session.clone(), identity, grants));
+    connected.is_modern.store(fleets.is_empty(), Ordering::Relaxed);
+    hub.expiries.note(&connected);
     for fleet in &fleets {
         hub.audience.join(connected.viewer.id, &connected.room(fleet));
     }
@@ -100,10 +138,11 @@ async fn join(
     if hub.audience.confirmed(connected.viewer.id, rest).await.is_err() {
         hub.metrics.unconfirmed_connects.inc();
     }
+    let subject = connected.grants().subject.clone();
     socket.extensions.insert(connected);
     socket.on_fallback(event);
     socket.on_disconnect(left);
-    Ok(fleets.len())
+    Ok((fleets.len(), subject))
 }
 
 /// Logs the end; what the connection held ends with the socket's extensions.

@@ -5,17 +5,23 @@
 //! Knows nothing of sources.
 
 mod allowance;
+mod canary;
 mod connect;
+mod expiry;
 mod handshake;
 mod history;
 mod local;
+mod refresh;
 mod region;
 mod requests;
 mod subscribe;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +32,7 @@ use socketioxide::{
 };
 
 use crate::{
+    auth::{Authenticator, Grants},
     cluster::{ClusterAdapter, Io},
     dispatch::{Audience, Dispatcher, Identity, Membership, Viewer, regions::Regions},
     feed::Feed,
@@ -36,9 +43,11 @@ use crate::{
     transport::Session,
 };
 
+pub use expiry::{Expiries, watch as watch_expiries};
 pub use local::LocalViewers;
 use region::OwnRegions;
 use requests::{Request, Requests};
+use subscribe::Refusal;
 
 pub(crate) type Socket = SocketRef<ClusterAdapter>;
 
@@ -68,6 +77,10 @@ pub struct Hub {
     pub feed: Feed,
     /// What is read once, on request; a relay has none.
     pub store: Option<Store>,
+    /// Who may connect.
+    pub auth: Authenticator,
+    /// Whose grants end when.
+    pub expiries: Expiries,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Limits.
@@ -76,30 +89,36 @@ pub struct Hub {
 
 /// Everything one connection holds.
 pub(crate) struct Connected {
-    viewer: Arc<Viewer>,
+    viewer: Viewer,
     memberships: Mutex<Vec<Membership>>,
     requests: Requests,
     regions: Mutex<OwnRegions>,
     /// How often it may still ask the store.
     reads: Mutex<allowance::Allowance>,
+    /// Held to clone the pointer, never across an await.
+    grants: RwLock<Arc<Grants>>,
+    /// Has shown that it knows more than the legacy contract.
+    is_modern: AtomicBool,
     hub: Arc<Hub>,
 }
 
 impl Connected {
-    fn new(hub: Arc<Hub>, session: Arc<Session>, identity: Identity) -> Self {
+    fn new(hub: Arc<Hub>, session: Arc<Session>, identity: Identity, grants: Grants) -> Self {
         let viewer = Viewer::new(session);
         hub.audience.enter(viewer.clone(), identity);
         let (memberships, regions) = (Mutex::default(), Mutex::default());
         let reads = Mutex::new(history::allowance());
-        Self { viewer, memberships, regions, reads, requests: Requests::default(), hub }
+        let (grants, is_modern) = (RwLock::new(Arc::new(grants)), AtomicBool::new(false));
+        let requests = Requests::default();
+        Self { viewer, memberships, regions, reads, grants, is_modern, requests, hub }
     }
 
     fn memberships(&self) -> std::sync::MutexGuard<'_, Vec<Membership>> {
-        self.memberships.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.memberships.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn regions(&self) -> std::sync::MutexGuard<'_, OwnRegions> {
-        self.regions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.regions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fleets and regions.
@@ -107,10 +126,25 @@ impl Connected {
         self.memberships().len() + self.regions().cells.len()
     }
 
+    /// What this viewer was granted.
+    fn grants(&self) -> Arc<Grants> {
+        self.grants.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Which fleets this viewer was granted.
-    #[expect(clippy::unused_self, reason = "there is no authentication yet that would limit it")]
     fn may_see(&self) -> MaySee {
-        Arc::new(|_: &FleetId| true)
+        let grants = self.grants();
+        Arc::new(move |fleet: &FleetId| grants.may_see(fleet))
+    }
+
+    /// A refusal that says no more than the viewer's own token does: whether the fleet exists makes no
+    /// difference.
+    fn granted(&self, fleet: &FleetId) -> Result<(), Refusal> {
+        if self.grants().may_see(fleet) {
+            return Ok(());
+        }
+        self.hub.metrics.fleets_denied.inc();
+        Err(Refusal { code: "forbidden", message: "the fleet is not granted".to_owned() })
     }
 
     fn room(&self, fleet: &FleetId) -> String {
@@ -144,6 +178,7 @@ impl Drop for Connected {
             self.hub.regions.forget(self.viewer.id);
         }
         self.hub.audience.exit(self.viewer.id);
+        self.hub.expiries.forget(self.viewer.id);
     }
 }
 
@@ -184,6 +219,7 @@ fn event(
 
 async fn serve_request(socket: &Socket, connected: &Arc<Connected>, request: Request) {
     let Request { name, body, ack } = request;
+    connected.is_modern.store(true, Ordering::Relaxed);
     match name.as_str() {
         "fleet_subscribe" => subscribe::fleet(socket, connected, body, ack).await,
         "fleet_unsubscribe" => subscribe::leave(connected, &body, ack),
@@ -191,6 +227,7 @@ async fn serve_request(socket: &Socket, connected: &Arc<Connected>, request: Req
         "region_unsubscribe" => region::unwatch(connected, &body, ack).await,
         "asset_history" => history::track(connected, body, ack).await,
         "fleets" => history::fleets(connected, ack).await,
+        "auth_refresh" => refresh::token(connected, &body, ack).await,
         _ => {} // As Node does with events that nobody handles.
     }
 }

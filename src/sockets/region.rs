@@ -89,7 +89,7 @@ async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(Regio
         may_see: connected.may_see(),
     };
     // Known from here on, so that whatever comes of it ends with the connection.
-    connected.regions().note(&region, request.shape.cover().cells_between_replicas())?;
+    connected.regions().note(&region, request.shape.cover().between_replicas().count())?;
     let Some(watched) = hub.regions.watch(&connected.viewer, request).await else {
         connected.regions().cells.remove(&region);
         hub.regions.unwatch(connected.viewer.id, region).await;

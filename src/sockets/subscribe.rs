@@ -104,6 +104,7 @@ pub(super) async fn behind_ack(socket: &Socket, connected: &Connected) {
 async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(FleetId, Value), Refusal> {
     let hub = &connected.hub;
     let (fleet, mode) = (fleet_of(request)?, mode_of(request)?);
+    connected.granted(&fleet)?;
     let others = connected.memberships().iter().filter(|known| known.fleet != fleet).count();
     if others + connected.regions().cells.len() >= hub.options.subscriptions_max {
         let message = format!("more than {} subscriptions", hub.options.subscriptions_max);

@@ -16,7 +16,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    CloseReason, Session,
+    CloseReason, Protocol, Session,
     frame::{self, Opcode, ServerFrame, parse_server_frame},
     session::{Link, State},
 };
@@ -115,6 +115,9 @@ fn take_frame(session: &Session, state: &mut State, frame: ServerFrame, buf: &[u
                 state.outbox.push_packet(connect, 0);
                 state.outbox.set_connected();
             }
+            None if payload.starts_with(REFUSAL) && session.protocol() == Protocol::V3 => {
+                state.outbox.push_packet(refusal_frame_v3(payload), 0);
+            }
             None if payload.starts_with(BARRIER) => pass_barrier(state, &payload[BARRIER.len()..]),
             None => {
                 let attachments = attachments_due(payload);
@@ -133,6 +136,16 @@ fn take_frame(session: &Session, state: &mut State, frame: ServerFrame, buf: &[u
         // Open, pong and noop packets of socketioxide's engine; websocket pings and pongs.
         _ => {}
     }
+}
+
+/// How socketioxide refuses a CONNECT of the main namespace.
+const REFUSAL: &[u8] = b"44{\"message\":";
+
+/// Clients of protocol 3 expect the message alone, and hand whatever comes to their `error` event.
+fn refusal_frame_v3(payload: &[u8]) -> Bytes {
+    let message = &payload[REFUSAL.len()..];
+    let message = message.strip_suffix(b"}").unwrap_or(message);
+    frame::server_frame(Opcode::Text, &[b"44", message].concat())
 }
 
 /// How a packet of [`super::session::BARRIER_EVENT`] begins.
@@ -174,6 +187,12 @@ fn attachments_due(payload: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_of_protocol_3_is_the_message_alone() {
+        let frame = refusal_frame_v3(br#"44{"message":"fleetId is \"bad\" {}"}"#);
+        assert!(frame.ends_with(br#"44"fleetId is \"bad\" {}""#), "{frame:?}");
+    }
 
     #[test]
     fn owed_attachments_are_read_from_the_header() {

@@ -24,7 +24,7 @@ mod wire;
 #[cfg(test)]
 mod test_client;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 pub use bridge::Bridge;
 pub use engine::{Engine, Upper};
@@ -142,6 +142,8 @@ pub struct EngineOptions {
     pub connects_per_second: u32,
     /// Whose pages may connect.
     pub origins: Origins,
+    /// What a session of this process's own says in its query (`own`); it is not counted as a connection.
+    pub own_key: Option<Arc<str>>,
     /// Proxies whose word on the client's address counts.
     pub trusted_proxies: Vec<Network>,
 }
@@ -158,6 +160,7 @@ impl Default for EngineOptions {
             connections_max: 100_000,
             connects_per_second: 1000,
             origins: Origins::Same,
+            own_key: None,
             trusted_proxies: Vec::new(),
         }
     }

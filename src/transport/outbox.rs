@@ -43,6 +43,11 @@ impl Outbox {
         self.entries.is_empty()
     }
 
+    /// Whether shared frames may go to the socket past the queue: nothing is queued, nothing is owed.
+    pub(crate) fn is_passable(&self) -> bool {
+        self.entries.is_empty() && self.attachments_due == 0 && self.connected
+    }
+
     /// Queues frames of the session's own packets. `attachments` are owed after a binary event's header.
     pub(crate) fn push_packet(&mut self, frame: Bytes, attachments: usize) {
         self.bytes += frame.len();

@@ -55,7 +55,7 @@ pub(super) struct Polling {
 #[derive(Debug)]
 pub(super) enum Link {
     Polling(Polling),
-    Websocket(Box<Wire>),
+    Websocket(Wire),
     Closed(CloseReason),
 }
 
@@ -84,6 +84,7 @@ pub struct Session {
     /// Protocol 3 polling clients that ask for base64 get no binary bodies.
     pub(super) base64_only: bool,
     handshake: Box<Handshake>,
+    is_own: bool,
     pub(super) shared: Arc<Shared>,
     backlog_bytes: AtomicUsize,
     closed: AtomicBool,
@@ -102,14 +103,19 @@ impl Session {
         wire: Option<Wire>,
     ) -> Self {
         let heartbeat = Heartbeat::start(protocol, shared.now_ms(), &shared.options);
-        let link =
-            wire.map_or_else(|| Link::Polling(Polling::default()), |wire| Link::Websocket(Box::new(wire)));
-        shared.metrics.connection_opened(protocol.number(), matches!(link, Link::Websocket(_)));
+        let link = wire.map_or_else(|| Link::Polling(Polling::default()), Link::Websocket);
+        let own_key = shared.options.own_key.as_deref();
+        let is_own =
+            own_key.is_some_and(|key| handshake.query().any(|(name, value)| name == "own" && value == key));
+        if !is_own {
+            shared.metrics.connection_opened(protocol.number(), matches!(link, Link::Websocket(_)));
+        }
         Self {
             id,
             protocol,
             base64_only,
             handshake: Box::new(handshake),
+            is_own,
             shared,
             backlog_bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -131,6 +137,11 @@ impl Session {
     /// Engine.IO protocol version of the client.
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Whether this process is the client too.
+    pub fn is_own(&self) -> bool {
+        self.is_own
     }
 
     /// The request that opened the session.
@@ -200,8 +211,25 @@ impl Session {
         if state.outbox.bytes() >= self.shared.options.viewer_queue_bytes {
             return Sent::Full;
         }
+        let mut written = 0;
+        if state.outbox.is_passable()
+            && let Link::Websocket(wire) = &state.link
+        {
+            match wire.write_now(frames) {
+                Ok(taken) => written = taken,
+                Err(_) => {
+                    self.close_locked(state, CloseReason::TransportError, None);
+                    return Sent::Closed;
+                }
+            }
+            self.shared.metrics.sent_bytes.inc_by(written as u64);
+            if written == frames.len() {
+                return Sent::Yes;
+            }
+        }
         let idle = state.outbox.is_empty();
         state.outbox.push_shared(frames.clone());
+        state.outbox.advance(written);
         if idle {
             self.flush(state);
         }
@@ -360,9 +388,11 @@ impl Session {
         if let Some(waiter) = polling.waiter.take() {
             waiter.wake();
         }
-        state.link = Link::Websocket(Box::new(wire));
+        state.link = Link::Websocket(wire);
         state.stalled_since_ms = 0;
-        self.shared.metrics.connection_upgraded(self.protocol.number());
+        if !self.is_own {
+            self.shared.metrics.connection_upgraded(self.protocol.number());
+        }
         self.flush(state);
         self.received(state, read);
         self.note_backlog(state);
@@ -403,7 +433,9 @@ impl Session {
             waker.wake();
         }
         self.shared.sessions.remove(&self.id);
-        self.shared.metrics.connection_closed(self.protocol.number(), websocket, reason.as_str());
+        if !self.is_own {
+            self.shared.metrics.connection_closed(self.protocol.number(), websocket, reason.as_str());
+        }
     }
 
     /// Keeps the session's deadlines; called for every session about once a second.

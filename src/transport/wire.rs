@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustix::{io::Errno, net::SendFlags};
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
@@ -87,6 +88,16 @@ impl Wire {
             if let Some(read) = read {
                 return Poll::Ready(read);
             }
+        }
+    }
+
+    /// Writes `frames` at once, as far as the kernel takes them; nothing may wait before them. It goes past
+    /// tokio's record of the socket, which lies elsewhere in memory and is of use only when the kernel takes
+    /// no more: then [`Self::write`] goes on, and finds that out for itself.
+    pub(super) fn write_now(&self, frames: &[u8]) -> io::Result<usize> {
+        match rustix::net::send(&self.socket, frames, SendFlags::NOSIGNAL) {
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            sent => sent.map_err(io::Error::from),
         }
     }
 

@@ -148,3 +148,31 @@ async fn the_state_of_simulated_assets_is_accounted_for() {
     let allocated = figures["allocator"]["allocated"].as_u64().unwrap();
     assert!(class("state") + class("tracks") < allocated, "more than there is: {figures}");
 }
+
+#[tokio::test]
+async fn the_page_comes_with_security_headers_and_without_the_admin_port() {
+    let tiles = "https://tiles.example/{z}/{x}/{y}.png";
+    let gateway =
+        Gateway::builder().env("FLEETCAST_SOURCE", "demo").env("FLEETCAST_MAP_TILES", tiles).start().await;
+    for path in ["/", "/ops", "/assets/none.js", "/api/config"] {
+        let answer = reqwest::get(format!("{}{path}", gateway.url())).await.unwrap();
+        let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+        let policy = header("content-security-policy");
+        for part in
+            ["default-src 'none'", "script-src 'self';", "worker-src 'self' blob:", "https://tiles.example"]
+        {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(header("x-frame-options"), "SAMEORIGIN");
+    }
+    for path in
+        ["/metrics", "/readyz", "/livez", "/healthz", "/debug/memory", "/debug/connections", "/debug/heap"]
+    {
+        let answer = reqwest::get(format!("{}{path}", gateway.url())).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 404, "{path}");
+        let (status, _) = gateway.admin_get(path).await;
+        assert_ne!(status, 404, "{path}");
+    }
+}

@@ -10,6 +10,10 @@ mod support;
 
 /// Health, metrics and the inside of a running gateway.
 mod admin;
+/// Tokens: who is let in, what they may see, and until when.
+mod auth;
+/// The delivery canary: ready means that updates arrive.
+mod canary;
 /// Options, exit codes, help.
 mod cli;
 /// Stock JavaScript clients of every generation, unchanged.

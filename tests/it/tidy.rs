@@ -27,7 +27,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("feed", &["backoff", "fleet", "observe", "store", "values"]),
     ("pipeline", &["backoff", "dispatch", "fleet", "observe", "source", "store", "values"]),
     ("transport", &["observe", "values"]),
-    ("auth", &["fleet", "observe", "values"]),
+    ("auth", &["backoff", "fleet", "observe", "values"]),
+    // What it goes through, it sees from outside; `store` is the one place that reads Redis addresses.
+    ("canary", &["backoff", "fleet", "observe", "source", "store", "values"]),
     // `feed` for its subscriptions that follow interest; they know no fleets.
     ("cluster", &["backoff", "feed", "observe", "store", "transport", "values"]),
     ("dispatch", &["cluster", "feed", "fleet", "observe", "region", "store", "tasks", "transport", "values"]),
@@ -52,7 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gateway", ANYTHING),
     ("upstream", ANYTHING),
     ("app", ANYTHING),
-    ("cli", &["app", "cluster", "config", "fleet", "observe", "source", "store", "values"]),
+    ("cli", &["app", "auth", "cluster", "config", "fleet", "observe", "source", "store", "values"]),
     ("lib", &[]),
     ("main", &[]),
 ];

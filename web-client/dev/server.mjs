@@ -196,8 +196,9 @@ function opsSample(ts) {
     conflated_per_s: Math.round(300 * wave),
     age_p50_ms: 40 * wave,
     age_p99_ms: 180 * wave + 60 * Math.random(),
-    runtime_lag_ms: 0.6 * wave,
-    slow_viewers: Math.round(3 * Math.random()),
+    runtime_lag_p99_ms: 0.6 * wave,
+    kafka_lag: null,
+    lagging_per_s: Math.round(3 * Math.random()),
     resyncs_per_s: 0,
     memory: {
       outboxes: 38e6 * wave,

@@ -19,7 +19,10 @@ export interface GatewayOptions {
   assets?: number;
   fleets?: number;
   rate?: number;
-  /** With tokens signed by `token()`. */
+  /**
+   * With tokens signed by `token()`: always the stand-in, since the gateway does not verify tokens yet
+   * and what the page says of a refusal must not go untested meanwhile.
+   */
   auth?: boolean;
   env?: Record<string, string>;
   port?: number;
@@ -73,26 +76,22 @@ export class Gateway {
     const { assets = 2_000, fleets = 20, rate = 1, auth = false, env = {} } = this.#options;
     const listen = `127.0.0.1:${this.port}`;
     const size = ['--assets', String(assets), '--fleets', String(fleets), '--rate', String(rate)];
-    const child = standIn()
-      ? spawn(process.execPath, [
-          here('../dev/server.mjs'),
-          '--port',
-          String(this.port),
-          ...size,
-          ...(auth ? ['--secret', JWT_SECRET] : []),
-        ])
-      : spawn(binary(), [auth ? 'serve' : 'demo', '--listen', listen, ...size], {
-          env: {
-            ...process.env,
-            FLEETCAST_ADMIN_LISTEN: '127.0.0.1:0',
-            ...(auth && {
-              FLEETCAST_SOURCE: 'demo',
-              FLEETCAST_AUTH: 'jwt',
-              FLEETCAST_JWT_SECRET: JWT_SECRET,
-            }),
-            ...env,
-          },
-        });
+    const child =
+      standIn() || auth
+        ? spawn(process.execPath, [
+            here('../dev/server.mjs'),
+            '--port',
+            String(this.port),
+            ...size,
+            ...(auth ? ['--secret', JWT_SECRET] : []),
+          ])
+        : spawn(binary(), ['demo', '--listen', listen, ...size], {
+            env: {
+              ...process.env,
+              FLEETCAST_ADMIN_LISTEN: '127.0.0.1:0',
+              ...env,
+            },
+          });
     const keep = (data: Buffer) => {
       this.log = (this.log + data).slice(-20_000);
     };
@@ -146,6 +145,8 @@ export async function freePort(): Promise<number> {
 /** A TCP proxy that lets through only so many bytes a second from the gateway to the page. */
 export class SlowLink {
   bytesPerS = Number.POSITIVE_INFINITY;
+  /** Connections whose request names this path are cut, as by a proxy whose upstream is down. */
+  cut: string | null = null;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #port = 0;
@@ -162,7 +163,10 @@ export class SlowLink {
           far.destroy();
         });
       }
-      near.pipe(far);
+      near.on('data', (chunk) => {
+        if (this.cut !== null && chunk.includes(this.cut)) near.destroy();
+        else far.write(chunk);
+      });
       far.on('data', (chunk) => {
         near.write(chunk);
         if (!Number.isFinite(this.bytesPerS)) return;

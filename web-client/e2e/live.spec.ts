@@ -41,6 +41,31 @@ test('every asset on screen is a lit pixel where it belongs', async ({ page }) =
   }).toPass();
 });
 
+test('without WebGL the assets are drawn nevertheless, and the page says what is missing', async ({
+  page,
+}) => {
+  await page.addInitScript(() => {
+    const { getContext } = HTMLCanvasElement.prototype;
+    HTMLCanvasElement.prototype.getContext = function (this: HTMLCanvasElement, kind: string) {
+      return kind.startsWith('webgl') ? null : getContext.call(this, kind);
+    } as typeof getContext;
+  });
+  await page.goto(`${gateway.url}?group=0`);
+  await expectAssets(page, 3_000);
+  await expect(page.getByTestId('toast')).toContainText('no WebGL 2');
+  const lit = () =>
+    page.evaluate(() => {
+      const canvas = document.querySelector('canvas.dots') as HTMLCanvasElement;
+      const pixels = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data;
+      let count = 0;
+      for (let at = 3; at < pixels.length; at += 4) if (pixels[at]! > 60) count += 1;
+      return count;
+    });
+  await expect(async () => expect(await lit()).toBeGreaterThan(2_000)).toPass();
+  await page.getByTestId('list').getByRole('option').first().click();
+  await expect(page.getByTestId('detail')).toBeVisible();
+});
+
 test('assets move: the same asset is elsewhere a few seconds later', async ({ page }) => {
   await openLive(page, gateway.url);
   await expectAssets(page, 3_000);

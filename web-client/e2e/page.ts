@@ -6,6 +6,11 @@ import { AxeBuilder } from './axe';
 export async function openLive(page: Page, url: string): Promise<void> {
   await page.goto(url);
   await expect(page.getByTestId('connection')).toContainText('Live');
+  // The assets stand there before the map does; what the tests do next needs the map.
+  await page.waitForFunction(() => {
+    // biome-ignore lint/suspicious/noExplicitAny: the page's own object, for tests
+    return Boolean((globalThis as any).fleetcast?.map);
+  });
 }
 
 export const listCount = (page: Page) => page.getByTestId('list-count');

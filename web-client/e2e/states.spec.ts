@@ -26,19 +26,19 @@ test('gateway killed and started again: last known state, then back in step', as
 
 test('a gateway that is down from the start is said, and recovers by itself', async ({ page }) => {
   const gateway = await Gateway.start({ assets: 100, fleets: 2 });
+  const link = await SlowLink.to(gateway.port);
   try {
-    await page.goto(gateway.url);
-    await expectAssets(page, 100);
-    // The page stays, as a tab restored from yesterday would; its data does not.
-    await page.route('**/api/**', (route) => route.abort());
-    await gateway.kill();
-    await page.evaluate(() => {
-      // biome-ignore lint/suspicious/noExplicitAny: the page's own object, for tests
-      const { link } = (globalThis as any).fleetcast;
-      link.say({ kind: 'scope', scope: { fleets: ['nobody'], shape: null } });
-    });
+    // The page comes, from a cache or another server; its data does not.
+    link.cut = '/socket.io/';
+    await page.goto(link.url);
     await expect(page.getByTestId('state-down')).toContainText('cannot be reached');
+    await expect(page.getByTestId('connection')).toContainText('Reconnecting');
+    link.cut = null;
+    await expect(page.getByTestId('state-down')).toBeHidden();
+    await expectAssets(page, 100);
+    await expect(page.getByTestId('connection')).toContainText('Live');
   } finally {
+    await link.stop();
     await gateway.stop();
   }
 });

@@ -58,6 +58,7 @@ export class App {
   attachMap(map: MapView): void {
     this.map = map;
     map.scene.shape = view.scope.peek().shape;
+    this.selection.mapAttached(map);
     map.map.on('moveend', () => {
       view.place.value = map.place;
       if (view.inViewOnly.peek()) this.refreshSoon();

@@ -63,6 +63,7 @@ export const t = {
     failover: 'The gateway recovered from an outage; you now see the newest state',
   } as Record<string, string>,
   expiring: (time: string) => `Your access ends in ${time}`,
+  detailBody: 'Values and facts',
   noWebgl: 'This browser cannot draw the map (it has no WebGL 2). The list shows everything.',
 
   connection: 'Connection',
@@ -153,11 +154,16 @@ export const t = {
   opsLag: 'Runtime lag',
   opsKafkaLag: 'Kafka lag',
   opsSlow: 'Slow viewers',
-  opsSlowViewers: 'slow viewers',
+  opsLagging: 'fell behind/s',
   opsConflated: 'conflated/s',
   opsResyncs: 'resyncs/s',
   opsMemory: 'Memory by class',
   opsReplicas: 'Replicas',
   opsUptime: 'Up for',
   opsSeen: 'Heard of',
+  opsSoon: 'The first samples come in a few seconds.',
+  opsSilent: (count: number) =>
+    count === 1
+      ? '1 more member of the cluster, such as a Node server, does not say who it is.'
+      : `${count} more members of the cluster, such as Node servers, do not say who they are.`,
 } as const;

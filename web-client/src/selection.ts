@@ -33,6 +33,7 @@ export class Selection {
 
   select(key: string | null, reveal: boolean): void {
     if (key !== view.selectedKey.peek()) view.follow.value = false;
+    this.#revealWhenFound = false;
     view.selectedKey.value = key;
     this.#take(key === null ? null : (this.#store.rowOfKey(key) ?? null));
     if (this.#row !== null && reveal) this.#map()?.reveal(this.#row);
@@ -54,10 +55,23 @@ export class Selection {
     const row = this.#store.rowOfKey(key) ?? null;
     if (row !== this.#row) {
       this.#take(row);
-      if (row !== null && this.#revealWhenFound) this.#map()?.reveal(row);
-      this.#revealWhenFound = false;
+      this.#revealFound();
     }
     if (row !== null && view.follow.peek()) this.#map()?.follow(row);
+  }
+
+  /** The map may come up after the asset was found. */
+  mapAttached(map: MapView): void {
+    map.scene.selected = this.#row;
+    map.scene.trail = this.series.points;
+    this.#revealFound();
+  }
+
+  #revealFound(): void {
+    const map = this.#map();
+    if (!map || this.#row === null || !this.#revealWhenFound) return;
+    this.#revealWhenFound = false;
+    map.reveal(this.#row);
   }
 
   #take(row: number | null): void {

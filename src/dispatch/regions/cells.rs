@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use super::{CellSource, Located};
 use crate::{
     fleet::{AssetId, AssetState, FleetId},
-    region::{CellId, RegionEngine},
+    region::{CellId, Cover, RegionEngine},
 };
 
 /// How long a cell is kept after its last region, so that panning to and fro loads nothing twice.
@@ -41,7 +41,7 @@ pub(super) struct Cells {
 
 #[derive(Debug, Default)]
 struct Load {
-    cells: Vec<CellId>,
+    cells: HashSet<CellId>,
     /// Assets heard of since the load began, and their newest version then.
     heard: HashMap<FleetId, HashMap<AssetId, Version>>,
     /// Cells that were let go of since: what is found in them may be old by the time they are watched again.
@@ -123,13 +123,20 @@ impl Cells {
         self.ends.front().map(|(at, _)| *at)
     }
 
-    /// The load that everything watched by now will have been in; `None`: it is there already.
-    pub(super) fn awaited(&self) -> Option<u64> {
-        match (self.unloaded.is_empty(), &self.load) {
-            (false, _) => Some(self.number + 1),
-            (true, Some(_)) => Some(self.number),
-            (true, None) => None,
+    /// The load that will have everything under a cover; `None`: it is there already. What others wait for, and
+    /// may not get, is not this one's concern.
+    pub(super) fn awaited(&self, cover: &Cover) -> Option<u64> {
+        let is_loading = |cell: &CellId| self.load.as_ref().is_some_and(|load| load.cells.contains(cell));
+        let mut awaited = None;
+        for cell in cover.between_replicas() {
+            if self.unloaded.contains(&cell) {
+                return Some(self.number + 1);
+            }
+            if is_loading(&cell) {
+                awaited = Some(self.number);
+            }
         }
+        awaited
     }
 
     /// Begins a load if one is needed and none is on its way.
@@ -155,8 +162,8 @@ impl Cells {
 
     fn load(&mut self, cells: Vec<CellId>, reload: Option<Reload>) -> Loading {
         self.number += 1;
-        let found = self.source.load(cells.clone());
-        self.load = Some(Load { cells, reload, ..Load::default() });
+        self.load = Some(Load { cells: cells.iter().copied().collect(), reload, ..Load::default() });
+        let found = self.source.load(cells);
         Loading { number: self.number, found }
     }
 
@@ -187,7 +194,7 @@ impl Cells {
         }
         let load = self.load.take()?;
         let Some(found) = found else {
-            self.unloaded.extend(load.cells.iter().filter(|cell| self.watched.contains(*cell)));
+            self.unloaded.extend(load.cells.into_iter().filter(|cell| self.watched.contains(cell)));
             return Some(Loaded::Failed(load.reload));
         };
         let heard = |fleet: &FleetId, asset: &AssetId| load.heard.get(fleet)?.get(asset).copied();

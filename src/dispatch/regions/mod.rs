@@ -27,7 +27,7 @@ use super::{Viewer, ViewerId, senders::send_soon};
 use crate::{
     fleet::{AssetState, FleetId},
     observe::Metrics,
-    region::{CellId, RegionName, RegionRequest, ViewerKey},
+    region::{CellId, MaySee, RegionName, RegionRequest, ViewerKey},
     tasks::Tasks,
 };
 
@@ -120,7 +120,7 @@ impl Regions {
 
     /// Watches a region, or moves the viewer's region of the same name.
     /// `None`: what is there can not be had now, and a new region is not watched.
-    pub async fn watch(&self, viewer: &Arc<Viewer>, request: RegionRequest) -> Option<Watched> {
+    pub async fn watch(&self, viewer: &Viewer, request: RegionRequest) -> Option<Watched> {
         let (reply, watched) = oneshot::channel();
         self.commands.send(Command::Watch { viewer: viewer.clone(), request, reply }).await.ok();
         watched.await.ok()
@@ -134,6 +134,14 @@ impl Regions {
     /// Ends a region.
     pub async fn unwatch(&self, viewer: ViewerId, region: RegionName) {
         self.commands.send(Command::Unwatch { viewer: key(viewer), region }).await.ok();
+    }
+
+    /// The viewer's grants changed. When this returns, nothing more is told of what it may not see any
+    /// more, but that it left.
+    pub async fn set_grants(&self, viewer: ViewerId, may_see: MaySee) {
+        let (reply, done) = oneshot::channel();
+        self.commands.send(Command::Grants { viewer: key(viewer), may_see, reply }).await.ok();
+        done.await.ok();
     }
 
     /// Ends all regions of a viewer, who may be gone already.

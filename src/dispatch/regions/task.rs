@@ -29,7 +29,7 @@ use crate::{
     dispatch::{Viewer, encode, senders::send_later},
     observe::Metrics,
     region::{
-        RegionEngine, RegionName, RegionRequest, Subscribed, ViewerKey,
+        MaySee, RegionEngine, RegionName, RegionRequest, Subscribed, ViewerKey,
         encode::{SnapshotParts, region_updates},
     },
     transport::{Sent, event_frame},
@@ -42,10 +42,9 @@ const PUMP: Duration = Duration::from_millis(20);
 /// How long to wait before a source that could not say is asked again, and between two reloads.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
 pub(super) enum Command {
     Watch {
-        viewer: Arc<Viewer>,
+        viewer: Viewer,
         request: RegionRequest,
         reply: oneshot::Sender<Watched>,
     },
@@ -56,6 +55,11 @@ pub(super) enum Command {
     Unwatch {
         viewer: ViewerKey,
         region: RegionName,
+    },
+    Grants {
+        viewer: ViewerKey,
+        may_see: MaySee,
+        reply: oneshot::Sender<()>,
     },
     Forget {
         viewer: ViewerKey,
@@ -71,7 +75,7 @@ pub(super) enum Command {
 /// A viewer with at least one region.
 #[derive(Debug)]
 struct Watcher {
-    viewer: Arc<Viewer>,
+    viewer: Viewer,
     /// Regions that do not simply follow.
     stages: HashMap<RegionName, Stage>,
     /// Acknowledgements on their way to the viewer: nothing of the region may arrive before them.
@@ -188,6 +192,10 @@ impl RegionTask {
                 }
             }
             Command::Unwatch { viewer, region } => self.unwatch(viewer, &region),
+            Command::Grants { viewer, may_see, reply } => {
+                self.grants(viewer, &may_see);
+                reply.send(()).ok(); // The viewer may have left.
+            }
             Command::Forget { viewer } => {
                 self.engine.drop_viewer(viewer);
                 self.watchers.remove(&viewer);
@@ -202,8 +210,8 @@ impl RegionTask {
         }
     }
 
-    fn watch(&mut self, viewer: Arc<Viewer>, request: RegionRequest, reply: oneshot::Sender<Watched>) {
-        let (key, region) = (super::key(viewer.id), request.region.clone());
+    fn watch(&mut self, viewer: Viewer, request: RegionRequest, reply: oneshot::Sender<Watched>) {
+        let (key, region, shape) = (super::key(viewer.id), request.region.clone(), request.shape.clone());
         let subscribed = self.engine.subscribe(key, request, Instant::now());
         let watcher = self.watchers.entry(key).or_insert_with(|| Watcher {
             viewer,
@@ -215,7 +223,7 @@ impl RegionTask {
             return;
         }
         self.cells.follow(&mut self.engine, Instant::now());
-        match self.cells.awaited() {
+        match self.cells.awaited(shape.cover()) {
             Some(number) => {
                 watcher.stages.insert(region, Stage::Loading(number, reply));
                 self.load();
@@ -234,6 +242,18 @@ impl RegionTask {
             watcher.unacked.remove(region);
             if self.engine.region_count(viewer) == 0 {
                 self.watchers.remove(&viewer);
+            }
+        }
+    }
+
+    fn grants(&mut self, viewer: ViewerKey, may_see: &MaySee) {
+        self.engine.set_grants(viewer, may_see);
+        let Some(watcher) = self.watchers.get_mut(&viewer) else { return };
+        for stage in watcher.stages.values_mut() {
+            // Parts that are made already may hold what is not granted any more.
+            if matches!(stage, Stage::Sending(_)) {
+                *stage = Stage::Due(Some("gap"));
+                self.pumped.insert(viewer);
             }
         }
     }

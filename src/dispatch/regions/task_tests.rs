@@ -96,7 +96,7 @@ impl World {
         (FleetId::parse("f").unwrap(), vec![state])
     }
 
-    async fn watch(&self, viewer: &Arc<Viewer>, region: &str, bbox: &str) -> Option<Watched> {
+    async fn watch(&self, viewer: &Viewer, region: &str, bbox: &str) -> Option<Watched> {
         let spec = serde_json::from_str(&format!(r#"{{"bbox":{bbox}}}"#)).unwrap();
         let request = RegionRequest {
             region: RegionName::parse(region).unwrap(),
@@ -108,7 +108,7 @@ impl World {
         timeout(PATIENCE, self.regions.watch(viewer, request)).await.unwrap()
     }
 
-    async fn open(&self, viewer: &Arc<Viewer>, region: &str) {
+    async fn open(&self, viewer: &Viewer, region: &str) {
         self.regions.open(viewer.id, RegionName::parse(region).unwrap()).await;
     }
 }
@@ -258,6 +258,26 @@ async fn a_difference_waits_for_the_acknowledgement_of_the_move() {
     assert!(taken(&client, Duration::from_millis(300)).await.is_empty(), "before its acknowledgement");
     world.open(&viewer, "map").await;
     until(&client, |_, body| body["left"][0]["id"] == "west").await;
+}
+
+#[tokio::test]
+async fn a_region_does_not_wait_for_the_loads_of_others() {
+    let world = World::new();
+    let (_one, first) = viewer(QUEUE_BYTES);
+    world.watch(&first, "map", EAST).await;
+    *world.source.wait.lock().unwrap() = Duration::from_secs(2);
+    let (_other, second) = viewer(QUEUE_BYTES);
+    let started = Instant::now();
+    let elsewhere = world.watch(&second, "map", "[-90,-10,-1,10]");
+    let here = async {
+        sleep(Duration::from_millis(100)).await;
+        world.source.fails.store(true, Ordering::SeqCst);
+        let watched = world.watch(&second, "list", "[10,0,20,5]").await;
+        (watched, started.elapsed())
+    };
+    let (elsewhere, (here, elapsed)) = tokio::join!(elsewhere, here);
+    assert_eq!((elsewhere, here), (None, Some(Watched::New)));
+    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
 }
 
 #[tokio::test]

@@ -120,6 +120,15 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Reads this topic too.
+    #[must_use]
+    pub fn with_topic(mut self, topic: &str) -> Self {
+        if !self.topics.iter().any(|known| known == topic) {
+            self.topics.push(topic.to_owned());
+        }
+        self
+    }
+
     fn property(&self, key: &str) -> Option<&str> {
         self.properties.iter().rev().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }

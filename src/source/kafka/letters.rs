@@ -62,7 +62,7 @@ pub(super) async fn run(
 }
 
 #[derive(Clone)]
-struct Quiet;
+pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -137,16 +137,21 @@ impl Office {
         if !topics.insert(topic.to_owned()) {
             return;
         }
-        let made = async {
-            let admin: AdminClient<_> = self.config.create_with_context(Quiet)?;
-            let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1));
-            let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
-            admin.create_topics(&[new], &options).await
-        };
-        match made.await {
-            Ok(outcomes) => tracing::debug!(topic, ?outcomes, "asked for the dead-letter topic"),
-            Err(error) => tracing::debug!(topic, %error, "could not ask for the dead-letter topic"),
-        }
+        make_topic(&self.config, topic).await;
+    }
+}
+
+/// Makes a topic of one partition, if it is not there and the brokers let us.
+pub(super) async fn make_topic(config: &ClientConfig, topic: &str) {
+    let made = async {
+        let admin: AdminClient<_> = config.create_with_context(Quiet)?;
+        let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1));
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+        admin.create_topics(&[new], &options).await
+    };
+    match made.await {
+        Ok(outcomes) => tracing::debug!(topic, ?outcomes, "asked for a topic of our own"),
+        Err(error) => tracing::debug!(topic, %error, "could not ask for a topic of our own"),
     }
 }
 

@@ -17,6 +17,7 @@ mod health;
 mod ledger;
 mod letters;
 mod monitor;
+mod post;
 mod shared;
 mod worker;
 
@@ -35,6 +36,7 @@ use tokio::{
 
 pub use check::Topics;
 pub use config::{Options, Settings};
+pub use post::Post;
 
 use self::{
     gathered::{LETTERS_MAX, Reader},

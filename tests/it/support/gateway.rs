@@ -32,6 +32,8 @@ impl Gateway {
             ("FLEETCAST_ADMIN_LISTEN", "127.0.0.1:0"),
             ("FLEETCAST_AUTH", "none"),
             ("FLEETCAST_LOG_FORMAT", "json"),
+            // Tests count updates and keys to the last one.
+            ("FLEETCAST_CANARY_INTERVAL", "0s"),
         ];
         GatewayBuilder {
             command: "serve".to_owned(),

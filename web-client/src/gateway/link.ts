@@ -32,6 +32,7 @@ export class GatewayLink {
   #handle(message: FromWorker): void {
     switch (message.kind) {
       case 'rows':
+        if (this.#store.membership === 0) performance.mark('first-rows');
         this.#store.alarmNames = message.alarms;
         this.#store.apply(message.delta, message.added, message.removed, performance.now());
         this.onRows();

@@ -20,6 +20,8 @@ let token: string | null = null;
 let selected: number | null = null;
 let visible = true;
 let flushTimer: ReturnType<typeof setTimeout> | undefined;
+/** The first assets are worth a message of their own: until they come the map is empty. */
+let flushedOnce = false;
 
 function say(message: FromWorker, transfer: Transferable[] = []): void {
   self.postMessage(message, { transfer });
@@ -28,11 +30,14 @@ function say(message: FromWorker, transfer: Transferable[] = []): void {
 function flush(): void {
   flushTimer = undefined;
   const packed = columns.take();
-  if (packed) say({ kind: 'rows', ...packed }, transferables(packed));
+  if (!packed) return;
+  flushedOnce = true;
+  say({ kind: 'rows', ...packed }, transferables(packed));
 }
 
 function flushSoon(): void {
-  flushTimer ??= setTimeout(flush, visible ? FLUSH_MS : FLUSH_HIDDEN_MS);
+  if (!flushedOnce) flush();
+  else flushTimer ??= setTimeout(flush, visible ? FLUSH_MS : FLUSH_HIDDEN_MS);
 }
 
 function applied(change: Change): void {

@@ -2,11 +2,23 @@ import { describe, expect, it } from 'vitest';
 import { ALL_STATES, refresh, SearchIndex } from '../fleet/refresh';
 import { FleetStore } from '../fleet/store';
 import { Columns } from '../gateway/columns';
+import { Pixels } from './dots';
 import { distanceM, wrapLon } from './draw';
 import { aggregate, merged } from './grid';
-import { camera, fixedX, fixedY, latOf, lonOf, screenX, screenY } from './mercator';
+import {
+  camera,
+  fixedX,
+  fixedY,
+  latOf,
+  lonOf,
+  screenX,
+  screenY,
+  startCamera,
+  startZoom,
+} from './mercator';
 import { outline, shortCount } from './overlay';
 import { Pacer } from './pacer';
+import { PALETTES, pointColors } from './palette';
 import { pick } from './pick';
 
 const LIMITS = {
@@ -178,5 +190,41 @@ describe('areas', () => {
     for (const point of outline({ circle })) {
       expect(distanceM([circle.lon, circle.lat], point)).toBeCloseTo(150_000, -1);
     }
+  });
+});
+
+describe('what stands there before the map', () => {
+  it('paints an asset where the camera projects it, in the colour of its state', () => {
+    const store = storeOf([[10, 50]]);
+    const view = camera(10, 50, 4, 200, 100);
+    const pixels = new Pixels(400, 200);
+    const style = { sizePx: 4, opacity: 1, colors: pointColors(PALETTES.light) };
+    expect(pixels.paint(store, view, style, 0)).toBe(1);
+    const at = (x: number, y: number) => [...pixels.bytes.slice((y * 400 + x) * 4).slice(0, 4)];
+    const [red, green, blue] = pointColors(PALETTES.light).states[store.state[0]!]!;
+    expect(at(200, 100)).toEqual([red * 255, green * 255, blue * 255, 255]);
+    expect(at(210, 100)).toEqual([0, 0, 0, 0]);
+  });
+
+  it('paints nothing of what is outside or hidden, and cuts at the edge', () => {
+    const style = { sizePx: 12, opacity: 1, colors: pointColors(PALETTES.dark) };
+    const view = camera(0, 0, 4, 100, 100);
+    const pixels = new Pixels(100, 100);
+    expect(pixels.paint(storeOf([[90, 0]]), view, style, 0)).toBe(0);
+    expect(pixels.paint(storeOf([[0, 0]], 'no such asset'), view, style, 0)).toBe(0);
+    expect(pixels.bytes.every((byte) => byte === 0)).toBe(true);
+    const edge = lonOf(fixedX(0) - 49.5 / view.scale);
+    expect(pixels.paint(storeOf([[edge, 0]]), view, style, 0)).toBe(1);
+    const lit = (x: number) => pixels.bytes[(50 * 100 + x) * 4 + 3] === 255;
+    expect([lit(0), lit(4), lit(99)]).toEqual([true, true, false]);
+  });
+
+  it('shows no pole, and the world at least once', () => {
+    expect(startZoom(0, 1024, 300)).toBe(1);
+    expect(startZoom(3, 1024, 300)).toBe(3);
+    const wide = startCamera(0, 84, 1, 1024, 300);
+    expect(screenY(wide, 0)).toBeCloseTo(0, 3);
+    const inner = startCamera(0, 20, 3, 1024, 300);
+    expect(inner).toEqual(camera(0, 20, 3, 1024, 300));
   });
 });

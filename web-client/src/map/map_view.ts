@@ -13,29 +13,27 @@ import {
 } from 'maplibre-gl';
 import type { FleetStore } from '../fleet/store';
 import type { MapPlace, ServerConfig } from '../view/state';
-import { aggregate, type Cell, merged } from './grid';
-import { type Camera, camera, latOf, lonOf } from './mercator';
+import { COUNTED_OPACITY, Counts, isCounting } from './counts';
+import { markAssetsDrawn } from './first_sight';
+import type { Cell } from './grid';
+import { type Camera, camera, latOf, lonOf, worldZoom } from './mercator';
 import { Overlay, type OverlayScene } from './overlay';
 import { Pacer } from './pacer';
 import { PALETTES, pointColors, type Theme } from './palette';
 import { pick } from './pick';
+import { pointSize } from './point_size';
 import { listenToPointer, type PointerListener } from './pointer';
 import { type PointStyle, PointsLayer } from './points';
 import { LATER, offlineStyle, STAND_INS, sourceUrl } from './style';
 
 setWorkerUrl(mapWorkerUrl);
 
-/** Below this zoom, and with this many assets, counts per cell stand in for crowded points. */
-const COUNTS_BELOW_ZOOM = 5;
-const COUNTS_FROM = 500;
 const ARROWS_FROM_ZOOM = 7.5;
 const LABELS_FROM_ZOOM = 10.5;
-const CELL_PX = 76;
 const REVEAL_ZOOM = 9;
 /** Following glides from fix to fix where a frame costs less than this. */
 const SMOOTH_COST_MS = 6;
 const FOLLOW_MS = 900;
-const CELLS_AGE_MAX_MS = 1_000;
 const REACH_PX = 14;
 
 export class MapView {
@@ -62,13 +60,17 @@ export class MapView {
   readonly #loaded = new Set<string>();
   #sync: WebGLSync | null = null;
   #camera: Camera;
-  #cells: Cell[] = [];
-  #cellsOf = '';
-  #cellsAt = 0;
-  #drewAssets = false;
+  readonly #counts: Counts;
+  #drewAssets: 'not yet' | 'under way' | 'done' = 'not yet';
+  #tellDrawn: () => void = () => {};
+  /** Resolves when a draw with assets is through the renderer. */
+  readonly assetsDrawn = new Promise<void>((resolve) => {
+    this.#tellDrawn = resolve;
+  });
 
   constructor(container: HTMLElement, store: FleetStore, place: MapPlace, theme: Theme) {
     this.#store = store;
+    this.#counts = new Counts(store);
     this.#theme = theme;
     this.#styleName = JSON.stringify([theme, null]);
     this.map = new MapLibre({
@@ -76,7 +78,7 @@ export class MapView {
       style: offlineStyle(PALETTES[theme], this.#loaded),
       center: [place.lon, place.lat],
       zoom: place.zoom,
-      minZoom: worldZoom(container),
+      minZoom: minZoomOf(container),
       maxZoom: 18,
       maxPitch: 0,
       dragRotate: false,
@@ -110,7 +112,7 @@ export class MapView {
     });
     this.map.on('move', () => this.draw(performance.now()));
     this.map.on('resize', () => {
-      this.map.setMinZoom(worldZoom(container));
+      this.map.setMinZoom(minZoomOf(container));
       this.draw(performance.now());
     });
     const frame = (now: number) => {
@@ -148,9 +150,7 @@ export class MapView {
 
   /** True where counts stand in for points. */
   get counting(): boolean {
-    return (
-      this.grouping && this.map.getZoom() < COUNTS_BELOW_ZOOM && this.#store.alive > COUNTS_FROM
-    );
+    return this.grouping && isCounting(this.#store, this.map.getZoom());
   }
 
   pickAt(x: number, y: number): number | null {
@@ -223,21 +223,18 @@ export class MapView {
     this.#camera = this.#look();
     const zoom = this.map.getZoom();
     const counting = this.counting;
-    this.scene.cells = counting ? this.#count(zoom, now) : [];
+    this.scene.cells = counting ? this.#counts.cells(zoom, this.#camera.scale, now) : [];
     this.scene.labels = zoom >= LABELS_FROM_ZOOM;
     const colors = PALETTES[this.#theme];
     const style: PointStyle = {
       size: pointSize(zoom),
       arrows: zoom >= ARROWS_FROM_ZOOM,
-      opacity: counting ? 0.55 : 1,
+      opacity: counting ? COUNTED_OPACITY : 1,
       colors: pointColors(colors),
     };
     this.#points.draw(this.#camera, style, now);
     this.#overlay.draw(this.#camera, colors, this.scene, now);
-    if (!this.#drewAssets && this.#store.alive > 0) {
-      this.#drewAssets = true;
-      performance.mark('first-assets-drawn');
-    }
+    if (this.#drewAssets === 'not yet' && this.#store.alive > 0) this.#drewAssets = 'under way';
     this.draws += 1;
     this.#pacer.started(now);
     this.#sync ??= this.#points.fence();
@@ -246,12 +243,20 @@ export class MapView {
   #frame(now: number): void {
     if (this.#sync && this.#points.finished(this.#sync)) {
       this.#sync = null;
-      this.#pacer.finished(now);
+      this.#drawn(now);
     } else if (!this.#sync && this.#pacer.waiting) {
-      this.#pacer.finished(now);
+      this.#drawn(now);
     }
     const pxPerMs = this.#store.fastest * this.#camera.scale;
     if (this.#pacer.due(now, pxPerMs)) this.draw(now);
+  }
+
+  #drawn(now: number): void {
+    this.#pacer.finished(now);
+    if (this.#drewAssets !== 'under way') return;
+    this.#drewAssets = 'done';
+    markAssetsDrawn();
+    this.#tellDrawn();
   }
 
   #loadDetail(): void {
@@ -269,18 +274,6 @@ export class MapView {
     const { lng, lat } = this.map.getCenter();
     const box = this.map.getContainer();
     return camera(lng, lat, this.map.getZoom(), box.clientWidth, box.clientHeight);
-  }
-
-  #count(zoom: number, now: number): Cell[] {
-    const cellsPerWorld = 2 ** Math.round(Math.log2((512 * 2 ** zoom) / CELL_PX));
-    // Panning redraws the same counts; they follow zoom and filters at once, and data at leisure.
-    const of = `${cellsPerWorld}:${this.#store.looks}`;
-    if (of !== this.#cellsOf || now - this.#cellsAt > CELLS_AGE_MAX_MS) {
-      this.#cellsOf = of;
-      this.#cellsAt = now;
-      this.#cells = merged(aggregate(this.#store, cellsPerWorld, now), this.#camera.scale);
-    }
-    return this.#cells;
   }
 }
 
@@ -307,11 +300,5 @@ function basemapStyle(
   };
 }
 
-/** One copy of the world fills the view, so that each asset is on screen at most once. */
-function worldZoom(container: HTMLElement): number {
-  return Math.max(0, Math.log2(Math.max(container.clientWidth, container.clientHeight, 1) / 512));
-}
-
-export function pointSize(zoom: number): number {
-  return Math.min(15, Math.max(3, 3 + (zoom - 2.5) * 1.25));
-}
+const minZoomOf = ({ clientWidth, clientHeight }: HTMLElement): number =>
+  worldZoom(clientWidth, clientHeight);

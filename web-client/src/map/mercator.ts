@@ -44,6 +44,28 @@ export function camera(
   return { x: fixedX(lon), y: fixedY(lat), scale: (512 * 2 ** zoom) / WORLD, width, height };
 }
 
+/** One copy of the world fills the view, so that each asset is on screen at most once. */
+export function worldZoom(width: number, height: number): number {
+  return Math.max(0, Math.log2(Math.max(width, height, 1) / 512));
+}
+
+/** The zoom that the map grants to a wish. */
+export const startZoom = (zoom: number, width: number, height: number): number =>
+  Math.max(zoom, worldZoom(width, height));
+
+/** The camera that the map comes up with: it never shows what is beyond a pole. */
+export function startCamera(
+  lon: number,
+  lat: number,
+  zoom: number,
+  width: number,
+  height: number,
+): Camera {
+  const wished = camera(lon, lat, zoom, width, height);
+  const half = Math.min(WORLD / 2, height / 2 / wished.scale);
+  return { ...wished, y: Math.max(half, Math.min(WORLD - half, wished.y)) };
+}
+
 /** Pixels from the left edge; of the copies of the world, the one nearest to the centre. */
 export function screenX(view: Camera, x: number): number {
   return ((x - view.x) | 0) * view.scale + view.width / 2;

@@ -26,10 +26,14 @@ export class Overlay {
   readonly #context: CanvasRenderingContext2D;
   #empty = true;
 
-  constructor(canvas: HTMLCanvasElement, store: FleetStore) {
+  constructor(
+    canvas: HTMLCanvasElement,
+    store: FleetStore,
+    settings?: CanvasRenderingContext2DSettings,
+  ) {
     this.canvas = canvas;
     this.#store = store;
-    this.#context = canvas.getContext('2d') as CanvasRenderingContext2D;
+    this.#context = canvas.getContext('2d', settings) as CanvasRenderingContext2D;
   }
 
   draw(view: Camera, colors: MapColors, scene: OverlayScene, nowMs: number): void {

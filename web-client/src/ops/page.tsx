@@ -11,7 +11,7 @@ import { t } from '../messages';
 import { Icon } from '../panel/icon';
 import { keepToken } from '../view/persist';
 import { Chart, type Line } from './chart';
-import { type OpsAnswer, OpsHistory, type OpsSample } from './samples';
+import { type OpsAnswer, OpsHistories, OpsHistory, type OpsSample } from './samples';
 
 const POLL_MS = 2_000;
 const MEMORY_CLASSES_MAX = 6;
@@ -19,9 +19,11 @@ const COLORS = ['--state-0', '--state-1', '--state-2', '--alert', '--accent', '-
 
 type Access = 'loading' | 'open' | 'denied' | 'absent' | 'down';
 
-const history = new OpsHistory();
+const histories = new OpsHistories();
 const access = signal<Access>('loading');
 const answer = signal<OpsAnswer | null>(null);
+/** The replica that the charts show. */
+const shown = signal('');
 let token: string | null = null;
 
 export function startOps(withToken: string | null): void {
@@ -35,7 +37,7 @@ export function startOps(withToken: string | null): void {
 
 async function ask(): Promise<void> {
   try {
-    const response = await fetch(`api/ops?since=${history.newest}`, {
+    const response = await fetch(`api/ops?since=${histories.since}`, {
       cache: 'no-store',
       headers: token ? { authorization: `Bearer ${token}` } : {},
     });
@@ -44,7 +46,8 @@ async function ask(): Promise<void> {
     else if (!response.ok) access.value = 'down';
     else {
       const said = (await response.json()) as OpsAnswer;
-      history.add(said.samples);
+      histories.add(said);
+      if (!histories.of(shown.peek())) shown.value = said.replica;
       answer.value = said;
       access.value = 'open';
     }
@@ -63,7 +66,7 @@ export function OpsPage() {
           {t.opsBack}
         </a>
         <h1>{t.ops}</h1>
-        {said && <span class="soft">{said.replica}</span>}
+        {said && <ShownReplica />}
         {access.value === 'down' && (
           <strong class="ops-down" role="status">
             {t.down}
@@ -112,9 +115,30 @@ function Denied() {
   );
 }
 
+/** Which replica the charts are of; a choice where several answer, as behind a load balancer. */
+function ShownReplica() {
+  const names = histories.names;
+  if (names.length < 2) return <span class="soft">{shown.value}</span>;
+  return (
+    <select
+      aria-label={t.replica}
+      value={shown.value}
+      onChange={(event) => {
+        shown.value = event.currentTarget.value;
+      }}
+    >
+      {names.map((name) => (
+        <option key={name} value={name}>
+          {name}
+        </option>
+      ))}
+    </select>
+  );
+}
+
 type Pick = (sample: OpsSample) => number | null | undefined;
 
-function lines(...picks: [string, Pick][]): Line[] {
+function linesOf(history: OpsHistory, picks: [string, Pick][]): Line[] {
   return picks.map(([label, pick], i) => ({
     label,
     color: COLORS[i % COLORS.length]!,
@@ -123,10 +147,14 @@ function lines(...picks: [string, Pick][]): Line[] {
 }
 
 function Charts() {
+  const history = histories.of(shown.value) ?? new OpsHistory();
+  const lines = (...picks: [string, Pick][]) => linesOf(history, picks);
   const times = history.times();
+  if (times.length < 2) return <p class="soft">{t.opsSoon}</p>;
   const count = (value: number) => format.count(value);
   const bytes = (value: number) => format.bytes(value);
   const ms = (value: number) => format.lag(value);
+  const fineMs = (value: number) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
   const kafka = lines([t.opsKafkaLag, (s) => s.kafka_lag]);
   const hasKafka = kafka[0]!.values.some((value) => value !== null);
   const memory = history
@@ -141,11 +169,11 @@ function Charts() {
     ],
     [t.opsBytes, lines([t.opsSent, (s) => s.bytes_per_s]), bytes],
     [t.opsAge, lines(['p50', (s) => s.age_p50_ms], ['p99', (s) => s.age_p99_ms]), ms],
-    [t.opsLag, lines([t.opsLag, (s) => s.runtime_lag_ms]), ms],
+    [t.opsLag, lines(['p99', (s) => s.runtime_lag_p99_ms]), fineMs],
     [
       t.opsSlow,
       lines(
-        [t.opsSlowViewers, (s) => s.slow_viewers],
+        [t.opsLagging, (s) => s.lagging_per_s],
         [t.opsConflated, (s) => s.conflated_per_s],
         [t.opsResyncs, (s) => s.resyncs_per_s],
       ),
@@ -186,6 +214,13 @@ function Replicas({ said }: { said: OpsAnswer }) {
             <td>{format.ago(replica.seen_ms)}</td>
           </tr>
         ))}
+        {said.silent_replicas > 0 && (
+          <tr>
+            <td colSpan={5} class="soft">
+              {t.opsSilent(said.silent_replicas)}
+            </td>
+          </tr>
+        )}
       </tbody>
     </table>
   );

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { OpsHistory, type OpsSample } from './samples';
+import { type OpsAnswer, OpsHistories, OpsHistory, type OpsSample } from './samples';
 
 const sample = (ts: number, memory = {}): OpsSample => ({
   ts,
@@ -11,8 +11,9 @@ const sample = (ts: number, memory = {}): OpsSample => ({
   conflated_per_s: 0,
   age_p50_ms: null,
   age_p99_ms: null,
-  runtime_lag_ms: 1,
-  slow_viewers: 0,
+  runtime_lag_p99_ms: 1,
+  kafka_lag: null,
+  lagging_per_s: 0,
   resyncs_per_s: 0,
   memory,
 });
@@ -42,4 +43,25 @@ it('the largest classes of memory come first', () => {
   const history = new OpsHistory();
   history.add([sample(1, { state: 5, sessions: 50, other: 1 })]);
   expect(history.memoryClasses(2)).toEqual(['sessions', 'state']);
+});
+
+it('replicas that answer in turn do not mix, and those long gone are forgotten', () => {
+  const all = new OpsHistories();
+  const answer = (replica: string, ...samples: number[]): OpsAnswer => ({
+    now: samples.at(-1)!,
+    step_ms: 2_000,
+    replica,
+    replicas: [],
+    silent_replicas: 0,
+    samples: samples.map((ts) => sample(ts)),
+  });
+  all.add(answer('a', 1, 3));
+  all.add(answer('b', 2, 4));
+  expect(all.names).toEqual(['a', 'b']);
+  expect(all.since).toBe(3);
+  all.add(answer('a', 5));
+  expect(all.of('a')!.column((s) => s.websocket)).toEqual([1, 3, 5]);
+  expect(all.of('b')!.column((s) => s.websocket)).toEqual([2, 4]);
+  all.add(answer('c', 700_000));
+  expect(all.names).toEqual(['c']);
 });

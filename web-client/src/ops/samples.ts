@@ -1,7 +1,7 @@
 // What `GET /api/ops` answers, and the last minutes of it.
 // Invariant: bounded and in order of time, however often the page asks and whatever overlaps.
 
-/** One moment of one replica. A field that does not apply (no Kafka, say) is null or missing. */
+/** One moment of one replica. A field that does not apply (no Kafka, say) is null. */
 export interface OpsSample {
   /** Epoch ms. */
   ts: number;
@@ -13,9 +13,9 @@ export interface OpsSample {
   conflated_per_s: number;
   age_p50_ms: number | null;
   age_p99_ms: number | null;
-  runtime_lag_ms: number | null;
-  kafka_lag?: number | null;
-  slow_viewers: number;
+  runtime_lag_p99_ms: number | null;
+  kafka_lag: number | null;
+  lagging_per_s: number;
   resyncs_per_s: number;
   /** Bytes by class. */
   memory: Record<string, number>;
@@ -26,7 +26,7 @@ export interface OpsReplica {
   version: string;
   viewers: number;
   uptime_s: number;
-  /** Since this replica last heard of it; 0 for itself. */
+  /** Since it last said so. */
   seen_ms: number;
 }
 
@@ -35,6 +35,8 @@ export interface OpsAnswer {
   step_ms: number;
   replica: string;
   replicas: OpsReplica[];
+  /** Members of the cluster that did not say who they are: Node servers, say. */
+  silent_replicas: number;
   /** Those after `since`, oldest first. */
   samples: OpsSample[];
 }
@@ -70,5 +72,37 @@ export class OpsHistory {
     return Object.keys(newest)
       .sort((a, b) => newest[b]! - newest[a]! || (a < b ? -1 : 1))
       .slice(0, max);
+  }
+}
+
+/**
+ * Behind a load balancer any replica may answer: each has a history of its own.
+ * Bounded, for replicas that come and go with every deployment.
+ */
+export class OpsHistories {
+  readonly #histories = new Map<string, OpsHistory>();
+
+  /** What any of them may be asked for next without missing a sample of itself. */
+  get since(): number {
+    const newest = [...this.#histories.values()].map((history) => history.newest);
+    return newest.length === 0 ? 0 : Math.min(...newest);
+  }
+
+  get names(): string[] {
+    return [...this.#histories.keys()].sort();
+  }
+
+  of(name: string): OpsHistory | undefined {
+    return this.#histories.get(name);
+  }
+
+  add(answer: OpsAnswer): void {
+    const history = this.#histories.get(answer.replica) ?? new OpsHistory();
+    history.add(answer.samples);
+    this.#histories.set(answer.replica, history);
+    const oldest = answer.now - SAMPLES_MAX * answer.step_ms;
+    for (const [name, { newest }] of this.#histories) {
+      if (newest < oldest && name !== answer.replica) this.#histories.delete(name);
+    }
   }
 }

@@ -94,10 +94,12 @@ function Present({ app }: { app: App }) {
           {t.copyLink}
         </button>
       </div>
-      <div class="detail-body">
+      {/* Focusable, so that the keyboard can scroll it where it is too tall. */}
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: as said */}
+      <section class="detail-body" tabIndex={0} aria-label={t.detailBody}>
         <Metrics app={app} />
         <Facts />
-      </div>
+      </section>
     </>
   );
 }
