@@ -51,9 +51,6 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 const ANSWER_MAX: Duration = Duration::from_secs(4);
 const RECONNECT_MIN: Duration = Duration::from_millis(100);
 const RECONNECT_MAX: Duration = Duration::from_secs(5);
-/// A shard channel that is found on another node is tried there so often, after this wait.
-const SLOT_MOVES_MAX: u32 = 5;
-const SLOT_MOVE_WAIT: Duration = Duration::from_millis(100);
 /// What is queued at the end of the process gets this long.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -271,19 +268,7 @@ impl Publisher {
         for frame in frames {
             pipeline.cmd(command).arg(frame.channel()).arg(&frame.payload()[..]).ignore();
         }
-        let mut moves = 0..SLOT_MOVES_MAX;
-        answered(async {
-            loop {
-                match pipeline.query_async::<()>(connection).await {
-                    // It was not published, and the connection learns where its slot is.
-                    Err(error) if error.is_cluster_error() && moves.next().is_some() => {
-                        sleep(SLOT_MOVE_WAIT).await;
-                    }
-                    outcome => return outcome,
-                }
-            }
-        })
-        .await
+        answered(pipeline.query_async::<()>(connection)).await
     }
 
     async fn drain(&mut self, connection: &mut impl ConnectionLike) -> Result<(), String> {
@@ -331,7 +316,8 @@ async fn answered(question: impl Future<Output = redis::RedisResult<()>>) -> Res
 
 fn is_refusal(error: &redis::RedisError) -> bool {
     let is_lost = error.is_unrecoverable_error() || error.is_io_error() || error.is_connection_dropped();
-    !is_lost && !error.is_timeout()
+    // A slot that moved is found again by the next connection.
+    !is_lost && !error.is_timeout() && !error.is_cluster_error()
 }
 
 impl Events for RedisEvents {
