@@ -17,7 +17,7 @@ use super::{
     ids::random_id,
     requests::{Ended, Expect},
     serve::PING,
-    wire::{Answer, Argument, Flag, Flags, Request, Target},
+    wire::{Answer, Argument, Dialect, Flag, Flags, Request, Target},
 };
 
 /// A question to the cluster failed.
@@ -35,6 +35,9 @@ pub enum AskError {
     /// Too many questions wait already.
     #[error("cluster: too many questions wait for answers")]
     TooMany,
+    /// Node's sharded adapter has no such question.
+    #[error("cluster: the sharded adapter can not be asked for rooms")]
+    NoSuchQuestion,
     /// Not everyone answered in time.
     #[error("cluster: {missing} answers are missing after {} ms", after.as_millis())]
     TimedOut {
@@ -59,8 +62,11 @@ impl Member {
     /// All rooms of all replicas, the sockets' own ids included.
     ///
     /// # Errors
-    /// Not everyone answered.
+    /// Not everyone answered, or the adapter is the sharded one.
     pub async fn all_rooms(&self) -> Result<BTreeSet<String>, AskError> {
+        if self.0.names.dialect() == Dialect::Sharded {
+            return Err(AskError::NoSuchQuestion);
+        }
         let answers = self.ask_others(|request_id| Request::AllRooms { request_id }).await?;
         let remote = answers.into_iter().flat_map(|answer| match answer {
             Answer::Rooms(rooms) => rooms,
@@ -168,7 +174,7 @@ impl Member {
     }
 
     fn question(&self, expect: Expect, within: Duration) -> Result<Question<'_>, AskError> {
-        let (id, (waiter, answers)) = (random_id(), oneshot::channel());
+        let (id, (waiter, answers)) = (random_id(self.0.names.dialect()), oneshot::channel());
         self.0.pending().insert(&id, expect, waiter).map_err(|_| AskError::TooMany)?;
         Ok(Question { member: self, id, answers, within, deadline: Instant::now() + within })
     }

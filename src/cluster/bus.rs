@@ -197,6 +197,9 @@ impl Rooms {
     #[must_use]
     pub fn hold(&self, room: &str) -> Subscription {
         let Some((bus, names)) = &self.0 else { return Subscription::Unneeded };
-        bus.hold(names.room(room))
+        match names.room_channel(room) {
+            Some(channel) => bus.hold(channel),
+            None => Subscription::Unneeded, // It is the namespace's, which every member has.
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     bus::Bus,
     member::Settings,
     redis_bus::{Publisher, RedisBus, RedisEvents},
-    wire::{InvalidKey, Names},
+    wire::{Dialect, InvalidKey, Names},
 };
 use crate::{
     observe::{Condition, Metrics},
@@ -28,6 +28,21 @@ pub enum AdapterKind {
     /// `createAdapter` of `@socket.io/redis-adapter`: classic pub/sub.
     #[default]
     Classic,
+    /// `createShardedAdapter` of it, in its mode `dynamic`: shard channels, Redis 7 or later.
+    Sharded,
+}
+
+/// Options that do not fit together, or a key that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadCluster {
+    /// The key would make channels ambiguous.
+    #[error(transparent)]
+    Key(#[from] InvalidKey),
+    /// Redis has no patterns for shard channels.
+    #[error(
+        "adapter subscribe \"pattern\": shard channels have no patterns; \"interest\" is what Node's sharded adapter does"
+    )]
+    Pattern,
 }
 
 /// The cluster with Node replicas and emitters.
@@ -57,12 +72,26 @@ impl ClusterOptions {
         (has_redis && self.adapter != AdapterKind::None).then_some(self)
     }
 
-    /// Whether the key is one.
+    /// Whether the options fit together.
     ///
     /// # Errors
-    /// It would make channels ambiguous.
-    pub fn check(&self) -> Result<(), InvalidKey> {
-        Names::new(&self.adapter_key, NAMESPACE).map(drop)
+    /// They do not.
+    pub fn check(&self) -> Result<(), BadCluster> {
+        self.names().map(drop)
+    }
+
+    fn dialect(&self) -> Dialect {
+        match self.adapter {
+            AdapterKind::None | AdapterKind::Classic => Dialect::Classic,
+            AdapterKind::Sharded => Dialect::Sharded,
+        }
+    }
+
+    fn names(&self) -> Result<Names, BadCluster> {
+        if self.dialect() == Dialect::Sharded && self.adapter_subscribe == SubscribeMode::Pattern {
+            return Err(BadCluster::Pattern);
+        }
+        Ok(Names::new(&self.adapter_key, NAMESPACE)?.of(self.dialect()))
     }
 }
 
@@ -89,19 +118,19 @@ impl Connection {
     /// Two connections to Redis, dialed when the task runs. `condition` follows the state of the bus.
     ///
     /// # Errors
-    /// The key would make channels ambiguous.
+    /// The options do not fit together.
     pub fn new(
         redis: &Redis,
         options: &ClusterOptions,
         metrics: &Arc<Metrics>,
         condition: Option<Condition>,
-    ) -> Result<Self, InvalidKey> {
-        let names = Arc::new(Names::new(&options.adapter_key, NAMESPACE)?);
+    ) -> Result<Self, BadCluster> {
+        let names = Arc::new(options.names()?);
         let patterns = match options.adapter_subscribe {
             SubscribeMode::Interest => Vec::new(),
             SubscribeMode::Pattern => vec![names.pattern()],
         };
-        let (bus, publisher, events) = RedisBus::new(redis, patterns, metrics);
+        let (bus, publisher, events) = RedisBus::new(redis, names.dialect(), patterns, metrics);
         let subscribe = options.adapter_subscribe;
         let metrics = metrics.clone();
         Ok(Self { names, subscribe, bus: Arc::new(bus), publisher, events, metrics, condition })

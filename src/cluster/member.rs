@@ -16,9 +16,7 @@ use super::{
     bus::{Bus, NoBus, PublishError, SubscribeMode, Subscription},
     ids::random_id,
     requests::Pending,
-    wire::{
-        Answer, Argument, Broadcast, Flags, Frame, Malformed, Names, Request, RequestFrame, Selection, Target,
-    },
+    wire::{Answer, Argument, Flags, Frame, Malformed, Names, Request, Selection, Target},
 };
 use crate::observe::Metrics;
 
@@ -85,11 +83,10 @@ impl Member {
         sockets: Arc<dyn LocalSockets>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let uid = random_id();
-        let mut channels =
-            vec![names.request().to_owned(), names.response().to_owned(), names.response_to(&uid)];
-        if settings.subscribe == SubscribeMode::Interest {
-            channels.push(names.namespace().to_owned()); // The pattern has it otherwise.
+        let uid = random_id(names.dialect());
+        let mut channels = names.member_channels(&uid);
+        if settings.subscribe == SubscribeMode::Pattern {
+            channels.retain(|channel| channel != names.namespace()); // The pattern has it.
         }
         let holds = channels.into_iter().map(|channel| bus.hold(channel)).collect();
         Self(Arc::new(Inner {
@@ -138,7 +135,7 @@ impl Member {
 
     /// Sends an event to the sockets of all replicas that match. Returns how many of them are local.
     pub fn emit(&self, event: &EncodedEvent, target: &Target, flags: &Flags) -> usize {
-        self.0.publish(Broadcast { event, target, flags }.frame(&self.0.names, &self.0.uid));
+        self.0.publish(self.0.names.emit_frame(&self.0.uid, event, target, flags));
         self.0.sockets.deliver(target, event, Delivery { volatile: flags.is_volatile() })
     }
 
@@ -191,7 +188,7 @@ impl Inner {
     }
 
     pub(super) fn request(&self, request: Request) -> bool {
-        self.publish(RequestFrame { uid: Some(self.uid.clone()), request }.frame(&self.names))
+        self.publish(self.names.request_frame(&self.uid, request))
     }
 
     pub(super) fn pending(&self) -> MutexGuard<'_, Pending<Waiter>> {

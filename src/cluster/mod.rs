@@ -36,7 +36,7 @@ pub mod wire;
 pub use adapter::{ClusterAdapter, ClusterState};
 pub use ask::AskError;
 pub use bus::{Bus, BusError, Event, Events, Message, PublishError, Rooms, SubscribeMode, Subscription};
-pub use connection::{AdapterKind, ClusterOptions, Connection, Task};
+pub use connection::{AdapterKind, BadCluster, ClusterOptions, Connection, Task};
 pub use event::EncodedEvent;
 pub use local::{Acks, Delivery, LocalSockets, SocketInfo};
 pub use member::{Member, Settings};

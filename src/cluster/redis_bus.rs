@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     bus::{Bus, BusError, Event, Events, Message, PublishError, Subscription},
-    wire::Frame,
+    wire::{Dialect, Frame},
 };
 use crate::{
     backoff::Backoff,
@@ -57,6 +57,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// The handle: cheap to share, usable from any task.
 #[derive(Debug)]
 pub(super) struct RedisBus {
+    dialect: Dialect,
     subscriptions: Subscriptions,
     queue: mpsc::Sender<Queued>,
     queued_bytes: Arc<AtomicUsize>,
@@ -74,6 +75,7 @@ struct Queued {
 #[derive(Debug)]
 pub(super) struct Publisher {
     redis: Redis,
+    dialect: Dialect,
     queue: mpsc::Receiver<Queued>,
     queued_bytes: Arc<AtomicUsize>,
     link: watch::Sender<Option<Link>>,
@@ -90,6 +92,7 @@ impl RedisBus {
     #[must_use]
     pub(super) fn new(
         redis: &Redis,
+        dialect: Dialect,
         patterns: Vec<String>,
         metrics: &Arc<Metrics>,
     ) -> (Self, Publisher, RedisEvents) {
@@ -98,20 +101,22 @@ impl RedisBus {
             lost: metrics.adapter_connections_lost.clone(),
             round_trip: metrics.redis_round_trip.clone(),
         };
-        let settings = Settings { patterns, ..Settings::default() };
+        let shard_channels = dialect == Dialect::Sharded;
+        let settings = Settings { patterns, shard_channels, ..Settings::default() };
         let subscriber = Subscriber::new(redis.clone(), settings, gauges);
         let (queue, queued) = mpsc::channel(QUEUE_FRAMES_MAX);
         let (link_sender, link) = watch::channel(None);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let publisher = Publisher {
             redis: redis.clone(),
+            dialect,
             queue: queued,
             queued_bytes: queued_bytes.clone(),
             link: link_sender,
             metrics: metrics.clone(),
         };
         let subscriptions = subscriber.subscriptions();
-        let bus = Self { subscriptions, queue, queued_bytes, link, metrics: metrics.clone() };
+        let bus = Self { dialect, subscriptions, queue, queued_bytes, link, metrics: metrics.clone() };
         (bus, publisher, RedisEvents(subscriber))
     }
 }
@@ -137,7 +142,7 @@ impl Bus for RedisBus {
     fn subscribers(&self, channel: &str) -> BoxFuture<'_, Result<usize, BusError>> {
         let link = self.link.borrow().clone();
         let mut command = redis::cmd("PUBSUB");
-        command.arg("NUMSUB").arg(channel);
+        command.arg(if self.dialect == Dialect::Sharded { "SHARDNUMSUB" } else { "NUMSUB" }).arg(channel);
         async move {
             let mut link = link.ok_or(BusError::Disconnected)?;
             let counting = command.query_async::<HashMap<String, usize>>(&mut link);
@@ -172,7 +177,9 @@ impl Publisher {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut backoff = Backoff::new(RECONNECT_MIN, RECONNECT_MAX);
         loop {
-            let Some(dialed) = stop.run_until_cancelled(dial(&self.redis)).await else { return };
+            let Some(dialed) = stop.run_until_cancelled(dial(&self.redis, self.dialect)).await else {
+                return;
+            };
             match dialed {
                 Ok((link, node)) => {
                     backoff.reset();
@@ -221,30 +228,47 @@ impl Publisher {
         connection: &mut impl ConnectionLike,
         batch: &mut Vec<Queued>,
     ) -> Result<(), String> {
-        let mut pipeline = redis::pipe();
-        let (mut fresh, mut bytes) = (0, 0);
+        let mut fresh = Vec::with_capacity(batch.len());
+        let mut bytes = 0;
         for Queued { frame, at } in batch.drain(..) {
             bytes += frame.payload().len();
             if at.elapsed() > FRAME_AGE_MAX {
                 self.metrics.adapter_frames_dropped.inc();
                 continue;
             }
-            fresh += 1;
-            pipeline.cmd("PUBLISH").arg(frame.channel()).arg(&frame.payload()[..]).ignore();
+            fresh.push(frame);
         }
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        if fresh == 0 {
-            return Ok(());
+        let mut sent = Ok(());
+        for frames in self.writes(&fresh) {
+            if sent.is_ok() {
+                sent = self.write(connection, frames).await;
+            }
+            // A frame whose fate is unknown counts as dropped: sent again it could arrive twice.
+            let counter = if sent.is_ok() {
+                &self.metrics.adapter_frames_published
+            } else {
+                &self.metrics.adapter_frames_dropped
+            };
+            counter.inc_by(frames.len() as u64);
         }
-        let sent = answered(pipeline.query_async::<()>(connection)).await;
-        // A frame whose fate is unknown counts as dropped: sent again it could arrive twice.
-        let counter = if sent.is_ok() {
-            &self.metrics.adapter_frames_published
-        } else {
-            &self.metrics.adapter_frames_dropped
-        };
-        counter.inc_by(fresh);
         sent
+    }
+
+    /// Frames that may go in one write. Shard channels of Redis Cluster live on several nodes, and there
+    /// frames of different channels keep their order only if each waits for the one before.
+    fn writes<'a>(&self, frames: &'a [Frame]) -> impl Iterator<Item = &'a [Frame]> {
+        let together = self.dialect == Dialect::Classic || !self.redis.is_cluster();
+        frames.chunk_by(move |one, next| together || one.channel() == next.channel())
+    }
+
+    async fn write(&self, connection: &mut impl ConnectionLike, frames: &[Frame]) -> Result<(), String> {
+        let command = if self.dialect == Dialect::Sharded { "SPUBLISH" } else { "PUBLISH" };
+        let mut pipeline = redis::pipe();
+        for frame in frames {
+            pipeline.cmd(command).arg(frame.channel()).arg(&frame.payload()[..]).ignore();
+        }
+        answered(pipeline.query_async::<()>(connection)).await
     }
 
     async fn drain(&mut self, connection: &mut impl ConnectionLike) -> Result<(), String> {
@@ -261,8 +285,11 @@ impl Publisher {
 }
 
 /// A connection for questions, which Redis Cluster answers from all its nodes; and there one more for
-/// frames, since it keeps their order only if one node gets them all.
-async fn dial(redis: &Redis) -> redis::RedisResult<(Link, Option<MultiplexedConnection>)> {
+/// frames of ordinary channels, since it keeps their order only if one node gets them all.
+async fn dial(redis: &Redis, dialect: Dialect) -> redis::RedisResult<(Link, Option<MultiplexedConnection>)> {
+    if dialect == Dialect::Sharded {
+        return Ok((redis.connect_without_retries().await?, None));
+    }
     let link = redis.connect().await?;
     if !redis.is_cluster() {
         return Ok((link, None));
@@ -289,7 +316,8 @@ async fn answered(question: impl Future<Output = redis::RedisResult<()>>) -> Res
 
 fn is_refusal(error: &redis::RedisError) -> bool {
     let is_lost = error.is_unrecoverable_error() || error.is_io_error() || error.is_connection_dropped();
-    !is_lost && !error.is_timeout()
+    // A slot that moved is found again by the next connection.
+    !is_lost && !error.is_timeout() && !error.is_cluster_error()
 }
 
 impl Events for RedisEvents {

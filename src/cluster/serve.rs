@@ -17,7 +17,8 @@ use super::{
     bus::{Event, Events, Message},
     member::Inner,
     wire::{
-        Address, Answer, Argument, Flags, Incoming, Request, RequestFrame, ResponseFrame, Selection, Target,
+        Address, Answer, Argument, Body, Dialect, Flags, Incoming, Request, RequestFrame, ResponseFrame,
+        Selection, ShardedMessage, Target,
     },
 };
 use crate::{cluster::EncodedEvent, observe::Condition};
@@ -101,13 +102,45 @@ impl Service {
     }
 
     fn message(&mut self, message: &Message) {
-        match self.member.0.names.clone().address(message.channel()) {
-            Some(Address::Namespace) => self.broadcast(None, message.payload()),
-            Some(Address::Room(room)) => self.broadcast(Some(room), message.payload()),
-            Some(Address::Request) => self.request(message.payload()),
-            Some(Address::Response) => self.response(message.payload()),
-            None => {}
+        let names = self.member.0.names.clone();
+        match (names.dialect(), names.address(message.channel())) {
+            (Dialect::Sharded, Some(Address::Namespace)) => self.sharded(None, message.payload()),
+            (Dialect::Sharded, Some(Address::Room(name))) => self.sharded(Some(name), message.payload()),
+            (_, Some(Address::Namespace)) => self.broadcast(None, message.payload()),
+            (_, Some(Address::Room(room))) => self.broadcast(Some(room), message.payload()),
+            (_, Some(Address::Request)) => self.request(message.payload()),
+            (_, Some(Address::Response)) => self.response(message.payload()),
+            (_, None) => {}
         }
+    }
+
+    /// A message of the sharded adapter, on the channel of a room or of this member.
+    fn sharded(&mut self, channel_of: Option<&str>, payload: &[u8]) {
+        let Inner { sockets, uid: own, .. } = self.inner();
+        if channel_of.is_some_and(|name| name != own && !sockets.has_room(name)) {
+            return;
+        }
+        match ShardedMessage::decode(payload) {
+            Ok(ShardedMessage { uid, .. }) if uid == *own => {}
+            Ok(ShardedMessage { body: Body::Emit { event, target, flags }, .. }) => {
+                self.deliver(&event, &target, &flags);
+            }
+            Ok(ShardedMessage { uid, body: Body::Request(request) }) => self.serve(Some(uid), request),
+            Ok(ShardedMessage { body: Body::Response(ResponseFrame { request_id, answer }), .. }) => {
+                self.member.answered(&request_id, answer);
+            }
+            Err(error) => {
+                self.malformed("message", &error);
+                if let Some((uid, response)) = ShardedMessage::answer_to_unreadable(payload) {
+                    self.answer(&Asker { uid: Some(uid), request_id: response.request_id }, response.answer);
+                }
+            }
+        }
+    }
+
+    fn deliver(&self, event: &EncodedEvent, target: &Target, flags: &Flags) {
+        self.inner().sockets.deliver(target, event, Delivery { volatile: flags.is_volatile() });
+        self.inner().metrics.adapter_broadcasts.inc();
     }
 
     fn inner(&self) -> &Inner {
@@ -116,7 +149,7 @@ impl Service {
 
     /// Drops what is not for local sockets as early as possible: for most members most frames end here.
     fn broadcast(&self, room: Option<&str>, payload: &[u8]) {
-        let Inner { sockets, uid, names, metrics, .. } = self.inner();
+        let Inner { sockets, uid, names, .. } = self.inner();
         if room.is_some_and(|room| !sockets.has_room(room)) {
             return;
         }
@@ -131,8 +164,7 @@ impl Service {
         });
         match read {
             Ok(Some((event, Incoming { target, flags, .. }))) => {
-                sockets.deliver(&target, &event, Delivery { volatile: flags.is_volatile() });
-                metrics.adapter_broadcasts.inc();
+                self.deliver(&event, &target, &flags);
             }
             Ok(None) => {}
             Err(error) => self.malformed("broadcast", &error),
@@ -247,12 +279,13 @@ impl Service {
     }
 
     fn respond(&self, to: &Asker, answer: Answer) {
-        let Inner { settings, names, .. } = self.inner();
+        let Inner { settings, names, uid, .. } = self.inner();
         // Answers to servers' events go to everybody, as Node sends them.
-        let own_channel = settings.answer_on_own_channel && !matches!(answer, Answer::ServerSide(_));
-        let uid = to.uid.as_deref().filter(|_| own_channel);
-        let frame = ResponseFrame { request_id: to.request_id.clone(), answer }.frame(names, uid);
-        self.inner().publish(frame);
+        let own_channel = names.dialect() == Dialect::Sharded
+            || (settings.answer_on_own_channel && !matches!(answer, Answer::ServerSide(_)));
+        let asker = to.uid.as_deref().filter(|_| own_channel);
+        let response = ResponseFrame { request_id: to.request_id.clone(), answer };
+        self.inner().publish(names.response_frame(uid, asker, response));
     }
 
     fn response(&self, payload: &[u8]) {

@@ -5,12 +5,7 @@
 
 use std::time::Duration;
 
-use futures_util::{
-    FutureExt, StreamExt,
-    future::{BoxFuture, join_all},
-    stream::FuturesUnordered,
-};
-use redis::aio::{PubSub, PubSubSink, PubSubStream};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -18,6 +13,7 @@ use tokio::{
 
 use super::{
     interest::{Command, Verb},
+    line::{self, Sink, Stream, is_fatal},
     subscriber::Settings,
     subscriptions::{Channel, Shared},
 };
@@ -36,8 +32,8 @@ const BURST_BYTES_MAX: usize = 1 << 20;
 const ANSWER_OVERDUE: Duration = Duration::from_secs(30);
 
 pub(super) struct Connection {
-    sink: PubSubSink,
-    stream: PubSubStream,
+    sink: Sink,
+    stream: Stream,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     commands: usize,
     ping_sent: Option<Instant>,
@@ -76,12 +72,12 @@ pub(super) enum DialError {
 }
 
 impl Connection {
-    pub(super) async fn dial(redis: &Redis, patterns: Vec<String>) -> Result<Self, DialError> {
-        let mut pubsub: PubSub = redis.client().await?.get_async_pubsub().await?;
-        if !patterns.is_empty() {
-            pubsub.psubscribe(&patterns).await?;
-        }
-        let (sink, stream) = pubsub.split();
+    pub(super) async fn dial(redis: &Redis, settings: &Settings) -> Result<Self, DialError> {
+        let (sink, stream) = if settings.shard_channels {
+            line::shards(redis).await?
+        } else {
+            line::channels(redis, &settings.patterns).await?
+        };
         let now = Instant::now();
         let answers = FuturesUnordered::new();
         Ok(Self { sink, stream, answers, commands: 0, ping_sent: None, next_ping: now, heard: now })
@@ -100,7 +96,7 @@ impl Connection {
             let mut sink = self.sink.clone();
             self.ping_sent = Some(now);
             self.next_ping = now + settings.probe_interval;
-            let ping = async move { sink.ping::<redis::Value>().await.map(drop) };
+            let ping = async move { sink.ping().await };
             self.answers.push(ping.map(Answer::Pong).boxed());
         }
     }
@@ -183,37 +179,10 @@ impl Connection {
 }
 
 /// Sends one command and waits for its confirmations.
-async fn execute(mut sink: PubSubSink, command: Command<Channel>) -> Answer {
-    let names: Vec<&str> = command.channels.iter().map(|channel| &**channel).collect();
+async fn execute(mut sink: Sink, command: Command<Channel>) -> Answer {
     let outcome = match command.verb {
-        Verb::Unsubscribe => sink.unsubscribe(&names).await.map(|()| Vec::new()),
-        Verb::Subscribe => match sink.subscribe(&names).await {
-            Ok(()) => Ok(Vec::new()),
-            Err(error) if is_fatal(&error) => Err(error),
-            // One forbidden channel refuses them all: find out which.
-            Err(_) => subscribe_each(&sink, &command.channels).await,
-        },
+        Verb::Unsubscribe => sink.unsubscribe(&command.channels).await.map(|()| Vec::new()),
+        Verb::Subscribe => sink.subscribe(&command.channels).await,
     };
     Answer::Done(command, outcome)
-}
-
-async fn subscribe_each(sink: &PubSubSink, channels: &[Channel]) -> redis::RedisResult<Refused> {
-    let each = channels.iter().map(|channel| {
-        let mut sink = sink.clone();
-        async move { (channel.clone(), sink.subscribe(&**channel).await) }
-    });
-    let mut refused = Vec::new();
-    for (channel, outcome) in join_all(each).await {
-        match outcome {
-            Ok(()) => {}
-            Err(error) if is_fatal(&error) => return Err(error),
-            Err(error) => refused.push((channel, error)),
-        }
-    }
-    Ok(refused)
-}
-
-/// Whether the connection is in doubt, as opposed to an answer that says no.
-fn is_fatal(error: &redis::RedisError) -> bool {
-    error.is_unrecoverable_error() || error.is_io_error() || error.is_connection_dropped()
 }

@@ -32,6 +32,7 @@ pub mod subscriptions;
 
 mod connection;
 mod handoff;
+mod line;
 mod redis;
 mod sequence;
 

@@ -70,6 +70,8 @@ pub struct Settings {
     pub refused_retry: Duration,
     /// Patterns subscribed on every connection before anything else, for as long as it lives.
     pub patterns: Vec<String>,
+    /// Whether its channels are shard channels (Redis 7), for which there are no patterns.
+    pub shard_channels: bool,
 }
 
 impl Default for Settings {
@@ -83,6 +85,7 @@ impl Default for Settings {
             silence_max: Duration::from_secs(4),
             refused_retry: Duration::from_secs(5),
             patterns: Vec::new(),
+            shard_channels: false,
         }
     }
 }
@@ -179,9 +182,11 @@ impl Subscriber {
 
     fn dial(&mut self) {
         let redis = self.redis.clone();
-        let (patterns, limit) = (self.settings.patterns.clone(), self.settings.connect_timeout);
+        let (settings, limit) = (self.settings.clone(), self.settings.connect_timeout);
         let dialing = async move {
-            timeout(limit, Connection::dial(&redis, patterns)).await.unwrap_or(Err(DialError::Timeout(limit)))
+            timeout(limit, Connection::dial(&redis, &settings))
+                .await
+                .unwrap_or(Err(DialError::Timeout(limit)))
         };
         self.link = Link::Dialing(dialing.boxed());
     }

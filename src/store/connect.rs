@@ -6,9 +6,9 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
-    RedisFuture, RedisResult, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    cluster::ClusterClient,
+    ProtocolVersion, RedisFuture, RedisResult, Value,
+    aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection},
+    cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
@@ -63,6 +63,39 @@ impl Redis {
         Ok(Link::new(Route::Single(link)))
     }
 
+    /// As [`Self::connect`], but a command whose fate is unknown fails instead of being sent again, as
+    /// Redis Cluster's connection does otherwise.
+    ///
+    /// # Errors
+    /// The server is away, or refuses.
+    pub async fn connect_without_retries(&self) -> RedisResult<Link> {
+        let Topology::Cluster { nodes, .. } = &*self.topology else { return self.connect().await };
+        let cluster = cluster_of(nodes).retries(0).build()?;
+        cluster.get_async_connection().await.map(|link| Link::new(Route::Cluster(link)))
+    }
+
+    /// As [`Self::connect`], and what the server sends by itself goes to `pushes`: messages, and the loss of
+    /// a connection. Needs a server that speaks RESP3 (Redis 6).
+    ///
+    /// # Errors
+    /// The server is away, or refuses.
+    pub async fn connect_with_pushes(&self, pushes: impl AsyncPushSender) -> RedisResult<Link> {
+        if let Topology::Cluster { nodes, .. } = &*self.topology {
+            let cluster =
+                cluster_of(nodes).use_protocol(ProtocolVersion::RESP3).push_sender(pushes).build()?;
+            return cluster.get_async_connection().await.map(|link| Link::new(Route::Cluster(link)));
+        }
+        let info = self.client().await?.get_connection_info().clone();
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_push_sender(pushes);
+        let client = Client::open(info.set_redis_settings(settings))?;
+        let link = client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Link::new(Route::Single(link)))
+    }
+
     /// A client of one server that takes commands and publishes: the server itself, the primary that
     /// Sentinel knows at this moment, or the first node of a cluster that can be reached.
     ///
@@ -81,6 +114,11 @@ impl Redis {
     pub fn is_cluster(&self) -> bool {
         matches!(&*self.topology, Topology::Cluster { .. })
     }
+}
+
+fn cluster_of(nodes: &[Client]) -> ClusterClientBuilder {
+    let infos: Vec<ConnectionInfo> = nodes.iter().map(|node| node.get_connection_info().clone()).collect();
+    ClusterClient::builder(infos).connection_timeout(CONNECT_TIMEOUT).response_timeout(RESPONSE_TIMEOUT)
 }
 
 async fn first_reachable(nodes: &[Client]) -> RedisResult<Client> {

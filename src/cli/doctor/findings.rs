@@ -39,10 +39,8 @@ pub(super) fn findings(survey: &Survey, key: &str) -> (Vec<Finding>, Vec<String>
             note(Level::Ok, format!("{classic} members of the classic adapter: {}", survey.uids.join(" ")));
         }
         (0, _) => note(
-            Level::Problem,
-            format!(
-                "{sharded} members of the sharded adapter, which Fleetcast does not speak: set createAdapter on the Node replicas first"
-            ),
+            Level::Ok,
+            format!("{sharded} members of the sharded adapter, whose messages can not be listened to"),
         ),
         _ => note(
             Level::Problem,
@@ -54,7 +52,12 @@ pub(super) fn findings(survey: &Survey, key: &str) -> (Vec<Finding>, Vec<String>
     for key in &survey.other_keys {
         note(Level::Note, format!("another cluster has members under the key {key:?}"));
     }
-    let namespaces = survey.members.keys().chain(&survey.traffic.namespaces).filter(|name| *name != "/");
+    let namespaces = survey
+        .members
+        .keys()
+        .chain(survey.sharded.keys())
+        .chain(&survey.traffic.namespaces)
+        .filter(|name| *name != "/");
     let namespaces: std::collections::BTreeSet<&String> = namespaces.collect();
     for namespace in namespaces {
         note(
@@ -64,8 +67,10 @@ pub(super) fn findings(survey: &Survey, key: &str) -> (Vec<Finding>, Vec<String>
     }
     clients(survey, &mut note);
     traffic(survey, &mut note);
-    let mut variables = vec!["FLEETCAST_ADAPTER=classic".to_owned(), format!("FLEETCAST_ADAPTER_KEY={key}")];
-    let subscribe = if survey.traffic.remote_joins > 0 { "pattern" } else { "interest" };
+    let is_sharded = classic == 0 && sharded > 0;
+    let adapter = if is_sharded { "sharded" } else { "classic" };
+    let mut variables = vec![format!("FLEETCAST_ADAPTER={adapter}"), format!("FLEETCAST_ADAPTER_KEY={key}")];
+    let subscribe = if survey.traffic.remote_joins > 0 && !is_sharded { "pattern" } else { "interest" };
     variables.push(format!("FLEETCAST_ADAPTER_SUBSCRIBE={subscribe}"));
     (found, variables)
 }
@@ -176,6 +181,15 @@ mod tests {
         for word in ["/admin", "not MessagePack", "can not hear each other"] {
             assert!(problems.contains(word), "{problems}");
         }
+    }
+
+    #[test]
+    fn a_sharded_cluster_needs_the_sharded_adapter() {
+        let mut survey = healthy();
+        survey.members.clear();
+        survey.sharded.insert("/".to_owned(), 2);
+        assert_eq!(problems(&survey), Vec::<String>::new());
+        assert!(findings(&survey, "k").1.contains(&"FLEETCAST_ADAPTER=sharded".to_owned()));
     }
 
     #[test]

@@ -5,22 +5,26 @@
 //! panics nor recurses nor allocates beyond a small multiple of what it was given.
 
 mod broadcast;
+mod dialect;
 mod message;
 mod msgpack;
 mod names;
 mod request;
 mod response;
 mod scalar;
+mod sharded;
 mod to_json;
 mod to_msgpack;
 
 use bytes::Bytes;
 
 pub use broadcast::{Broadcast, Flag, Flags, Incoming};
+pub use dialect::Dialect;
 pub use message::{Argument, Target};
 pub use names::{Address, InvalidKey, Names};
 pub use request::{Request, RequestFrame, Selection};
 pub use response::{Answer, ResponseFrame};
+pub use sharded::{Body, ShardedMessage};
 
 use super::event::{self, EncodedEvent};
 
@@ -84,6 +88,7 @@ enum Kind {
     Broadcast,
     Request,
     Response,
+    Sharded,
 }
 
 impl Frame {
@@ -120,6 +125,7 @@ impl Frame {
             }
             Kind::Request => drop(RequestFrame::decode(&payload)?),
             Kind::Response => drop(ResponseFrame::decode(&payload)?),
+            Kind::Sharded => drop(ShardedMessage::decode(&payload)?),
         }
         Ok(Self { channel, payload: payload.into() })
     }

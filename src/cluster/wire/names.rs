@@ -1,5 +1,7 @@
 //! Channels: which frame goes where, and what a channel's name says.
 
+use super::Dialect;
+
 /// A key or namespace that would make channels ambiguous.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("adapter key {0:?}: must not be empty or contain '#' or control characters")]
@@ -12,6 +14,7 @@ pub struct Names {
     request: String,
     response: String,
     path: String,
+    dialect: Dialect,
 }
 
 /// Where a message came from.
@@ -41,7 +44,26 @@ impl Names {
             request: format!("{key}-request#{path}#"),
             response: format!("{key}-response#{path}#"),
             path: path.to_owned(),
+            dialect: Dialect::Classic,
         })
+    }
+
+    /// The same for a dialect: the sharded adapter asks on the namespace's channel, and answers on one
+    /// named as a room.
+    #[must_use]
+    pub fn of(self, dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Classic => self,
+            Dialect::Sharded => {
+                Self { request: self.namespace.clone(), response: self.namespace.clone(), dialect, ..self }
+            }
+        }
+    }
+
+    /// Which of Node's adapters is spoken.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// The namespace.

@@ -62,12 +62,14 @@ struct Raw<'a> {
 }
 
 /// An answer of `null` is an answer, as opposed to none.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+pub(super) fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
-struct RawSocket {
+pub(super) struct RawSocket {
     id: String,
     handshake: Option<Box<RawValue>>,
     #[serde(default, deserialize_with = "room_names")]
@@ -140,7 +142,7 @@ impl ResponseFrame {
     }
 }
 
-fn list(sockets: &[SocketInfo]) -> String {
+pub(super) fn list(sockets: &[SocketInfo]) -> String {
     let mut out = String::from("[");
     for (index, socket) in sockets.iter().enumerate() {
         if index > 0 {
@@ -189,7 +191,7 @@ impl Raw<'_> {
 }
 
 impl RawSocket {
-    fn info(self) -> SocketInfo {
+    pub(super) fn info(self) -> SocketInfo {
         let text = |raw: Option<Box<RawValue>>| raw.map_or_else(|| "{}".into(), |raw| raw.get().into());
         SocketInfo { id: self.id, handshake: text(self.handshake), rooms: self.rooms, data: text(self.data) }
     }

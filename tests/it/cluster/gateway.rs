@@ -16,7 +16,12 @@ pub struct Pair {
 }
 
 pub async fn gateway(redis: &RedisServer) -> Gateway {
+    gateway_with(redis, "classic").await
+}
+
+async fn gateway_with(redis: &RedisServer, adapter: &str) -> Gateway {
     let gateway = Gateway::builder()
+        .env("FLEETCAST_ADAPTER", adapter)
         .env("FLEETCAST_SOURCE", "redis")
         .env("FLEETCAST_REPLICA", "rust-1")
         .redis(redis)
@@ -28,10 +33,17 @@ pub async fn gateway(redis: &RedisServer) -> Gateway {
 
 impl Pair {
     pub async fn start(library: &str) -> Self {
+        Self::start_with(library, "classic").await
+    }
+
+    async fn start_with(library: &str, adapter: &str) -> Self {
         let redis = RedisServer::start().await;
-        let gateway = gateway(&redis).await;
+        let gateway = gateway_with(&redis, adapter).await;
         let options = json!({"requestsTimeout": 2000});
-        let node = NodeReplica::builder(&redis.url(), library).env("ADAPTER_OPTIONS", options).start().await;
+        let node = NodeReplica::builder(&redis.url(), library)
+            .env("ADAPTER", adapter)
+            .env("ADAPTER_OPTIONS", options);
+        let node = node.start().await;
         node.wait_members(2).await;
         node.client("n1", &["fleet-1"], Some(json!({"from": "n1"}))).await;
         let at = async |name, rooms: &[&str], options| {
@@ -103,6 +115,44 @@ async fn every_emit_of_node_reaches_every_kind_of_dashboard() {
         expect("old", &old).await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn with_the_sharded_adapter_the_gateway_is_a_member_like_any_other() {
+    for library in LIBRARIES {
+        let pair = Pair::start_with(library, "sharded").await;
+        let Pair { node, r1, r2, redis, .. } = &pair;
+        let run = async |body: &str| node.run(body).await;
+        assert_eq!(run("return await io.of('/').adapter.serverCount()").await, 2);
+        run("io.emit('all')").await;
+        run("io.to('fleet-1').emit('one', {b: Buffer.from('x')})").await;
+        run("io.to('fleet-1').to('fleet-2').emit('both')").await;
+        run(&format!("io.to('{r1}').emit('private'); io.to('fleet-1').except('{r1}').emit('but r1')")).await;
+        let (all, one, both) = (json!(["all"]), json!(["one", {"b": {"$hex": "78"}}]), json!(["both"]));
+        let r1_events = [all.clone(), one.clone(), both.clone(), json!(["private"])];
+        node.wait_received("r1", &r1_events).await;
+        node.wait_received("r2", &[all.clone(), both.clone()]).await;
+        node.wait_received("old", &[all, one, both, json!(["but r1"])]).await;
+        let ids = run("return (await io.fetchSockets()).map((s) => s.id)").await;
+        let ids = ids.as_array().unwrap();
+        assert!(ids.len() == 4 && ids.contains(&json!(r1)) && ids.contains(&json!(r2)), "{ids:?}");
+        let asked = run("return await io.to('fleet-1').timeout(5000).emitWithAck('ask')").await;
+        assert_eq!(asked.as_array().unwrap().len(), 3);
+        let ping = run("return await io.serverSideEmitWithAck('cluster_ping')").await;
+        assert_eq!(ping[0]["id"], "rust-1");
+        // Public rooms have channels, sockets have none, as on Node.
+        let channels: Vec<String> = redis.command(&["PUBSUB", "SHARDCHANNELS"]).await;
+        let has = |name: &str| channels.contains(&format!("socket.io#/#{name}#"));
+        assert!(has("fleet-1") && has("fleet-2") && !has(r1), "{channels:?}");
+        run(&format!("io.in('{r2}').socketsJoin('far')")).await;
+        let heard = ["PUBSUB", "SHARDCHANNELS", "socket.io#/#far#"];
+        eventually("subscribed", async || redis.command::<Vec<String>>(&heard).await.len() == 1).await;
+        run("io.in('far').disconnectSockets()").await;
+        eventually("r2 is out", async || run("return reason('r2')").await == "io server disconnect").await;
+        eventually("no channel is left", async || redis.command::<Vec<String>>(&heard).await.is_empty())
+            .await;
+        pair.finish().await;
+    }
 }
 
 #[tokio::test]

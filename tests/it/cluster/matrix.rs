@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fleetcast::cluster::{
-    EncodedEvent,
+    AskError, EncodedEvent,
     wire::{Argument, Flag, Flags, Target},
 };
 use serde_json::{Value, json};
@@ -24,13 +24,17 @@ struct Pair {
     node: NodeReplica,
     rust: Replica,
     n1: String,
+    /// Node's sharded adapter has no `allRooms`.
+    has_all_rooms: bool,
 }
 
 impl Pair {
-    async fn start(library: &str, args: &[&str], adapter_options: &Value) -> Self {
+    async fn start(adapter: &str, library: &str, args: &[&str], adapter_options: &Value) -> Self {
         let redis = RedisServer::start().await;
-        let builder = NodeReplica::builder(&redis.url(), library);
+        let builder = NodeReplica::builder(&redis.url(), library).env("ADAPTER", adapter);
         let node = builder.env("ADAPTER_OPTIONS", adapter_options).start().await;
+        let args = [&["--adapter", adapter], args].concat();
+        let args = &args[..];
         let rust = Replica::start_with(&redis.url(), args).await;
         node.wait_members(2).await;
         let n1 = node.client("n1", &["fleet-1"], Some(json!({"from": "n1"}))).await;
@@ -38,7 +42,7 @@ impl Pair {
         rust.sockets.connect(R1, &["fleet-1"]).await;
         rust.sockets.connect(R2, &["fleet-2"]).await;
         rust.sockets.reply(R1, Some(r#"{"from":"r1"}"#));
-        Self { _redis: redis, node, rust, n1 }
+        Self { _redis: redis, node, rust, n1, has_all_rooms: adapter == "classic" }
     }
 
     /// Ends with everybody alive.
@@ -54,15 +58,25 @@ impl Pair {
 const R1: &str = "rust-socket-0000001A";
 const R2: &str = "rust-socket-0000002B";
 
+/// With Node's classic adapter.
 async fn for_each_library(check: impl AsyncFn(Pair)) {
     for library in LIBRARIES {
-        check(Pair::start(library, &[], &json!({})).await).await;
+        check(Pair::start("classic", library, &[], &json!({})).await).await;
+    }
+}
+
+/// With both of Node's adapters.
+async fn for_each_adapter(check: impl AsyncFn(Pair)) {
+    for adapter in ["classic", "sharded"] {
+        for library in LIBRARIES {
+            check(Pair::start(adapter, library, &[], &json!({})).await).await;
+        }
     }
 }
 
 #[tokio::test]
 async fn emits_of_node_reach_our_sockets() {
-    for_each_library(async |pair| {
+    for_each_adapter(async |pair| {
         let run = async |body: &str| pair.node.run(body).await;
         run("io.emit('all', 1)").await;
         run("io.to('fleet-1').emit('one', {a: [1.5, null, 'é漢😀']})").await;
@@ -108,7 +122,7 @@ async fn emits_of_node_reach_our_sockets() {
 
 #[tokio::test]
 async fn our_emits_reach_nodes_sockets() {
-    for_each_library(async |pair| {
+    for_each_adapter(async |pair| {
         let emit = |data: &str, target: Target| {
             pair.rust.member.emit(&event(data), &target, &Flags::default());
         };
@@ -168,7 +182,7 @@ async fn the_emitter_reaches_our_sockets() {
 
 #[tokio::test]
 async fn node_sees_our_sockets_as_its_own() {
-    for_each_library(async |pair| {
+    for_each_adapter(async |pair| {
         let run = async |body: &str| pair.node.run(body).await;
         let sockets =
             run("return (await io.fetchSockets()).map((s) => [s.id, [...s.rooms], s.data, s.handshake])");
@@ -180,9 +194,11 @@ async fn node_sees_our_sockets_as_its_own() {
         assert_eq!(sockets.as_array().unwrap().len(), 4);
         let in_room = run("return (await io.in('fleet-2').fetchSockets()).map((s) => s.id)").await;
         assert!(in_room.as_array().unwrap().contains(&json!(R2)) && in_room.as_array().unwrap().len() == 2);
-        let rooms = run("return [...await io.of('/').adapter.allRooms()].sort()").await;
-        for room in [R1, R2, "fleet-1", "fleet-2", &pair.n1] {
-            assert!(rooms.as_array().unwrap().contains(&json!(room)), "{rooms}");
+        if pair.has_all_rooms {
+            let rooms = run("return [...await io.of('/').adapter.allRooms()].sort()").await;
+            for room in [R1, R2, "fleet-1", "fleet-2", &pair.n1] {
+                assert!(rooms.as_array().unwrap().contains(&json!(room)), "{rooms}");
+            }
         }
         let one = format!("const [s] = await io.in('{R1}').fetchSockets();");
         run(&format!("{one} s.emit('remote', 1); s.join('far'); return s.id")).await;
@@ -209,7 +225,7 @@ async fn node_sees_our_sockets_as_its_own() {
 
 #[tokio::test]
 async fn we_see_nodes_sockets_as_our_own() {
-    for_each_library(async |pair| {
+    for_each_adapter(async |pair| {
         let member = &pair.rust.member;
         assert_eq!(member.server_count().await.unwrap(), 2);
         let sockets = member.fetch_sockets(&Target::default()).await.unwrap();
@@ -219,9 +235,13 @@ async fn we_see_nodes_sockets_as_our_own() {
         assert_eq!(&*n1.data, r#"{"marker":"n1"}"#);
         let handshake: Value = serde_json::from_str(&n1.handshake).unwrap();
         assert_eq!(handshake["query"]["marker"], "n1");
-        let rooms = member.all_rooms().await.unwrap();
-        for room in [R1, R2, "fleet-1", "fleet-2", &pair.n1] {
-            assert!(rooms.contains(room), "{rooms:?}");
+        if pair.has_all_rooms {
+            let rooms = member.all_rooms().await.unwrap();
+            for room in [R1, R2, "fleet-1", "fleet-2", &pair.n1] {
+                assert!(rooms.contains(room), "{rooms:?}");
+            }
+        } else {
+            assert_eq!(member.all_rooms().await, Err(AskError::NoSuchQuestion));
         }
         member.join(&room(&pair.n1), &["third".to_owned()]);
         member.leave(&room("third"), &["fleet-1".to_owned()]);
@@ -246,7 +266,7 @@ async fn we_see_nodes_sockets_as_our_own() {
 
 #[tokio::test]
 async fn acknowledgements_cross_the_cluster_both_ways() {
-    for_each_library(async |pair| {
+    for_each_adapter(async |pair| {
         let ask = "return await io.to('fleet-1').timeout(5000).emitWithAck('ask', {q: 1})";
         let mut answers = pair.node.run(ask).await.as_array().unwrap().clone();
         answers.sort_by_key(ToString::to_string);
@@ -282,7 +302,7 @@ async fn acknowledgements_cross_the_cluster_both_ways() {
 
 #[tokio::test]
 async fn server_side_emits_cross_the_cluster_both_ways() {
-    for_each_library(async |pair| {
+    for_each_adapter(async |pair| {
         pair.node.run("io.serverSideEmit('told', 1)").await;
         let ping = "return await io.serverSideEmitWithAck('cluster_ping')";
         let answers = pair.node.run(ping).await;
@@ -308,7 +328,7 @@ async fn server_side_emits_cross_the_cluster_both_ways() {
 async fn options_of_the_adapter_are_met() {
     let adapter_options =
         json!({"key": "fleet", "publishOnSpecificResponseChannel": true, "requestsTimeout": 3000});
-    let pair = Pair::start("node-redis", &["--adapter-key", "fleet"], &adapter_options).await;
+    let pair = Pair::start("classic", "node-redis", &["--adapter-key", "fleet"], &adapter_options).await;
     pair.node.run("io.to('fleet-1').emit('one')").await;
     pair.rust.wait_packets(R1, &[r#"2["one"]"#]).await;
     assert_eq!(pair.rust.member.fetch_sockets(&Target::default()).await.unwrap().len(), 4);
@@ -320,7 +340,7 @@ async fn options_of_the_adapter_are_met() {
 
 #[tokio::test]
 async fn with_a_pattern_remote_joins_miss_nothing() {
-    let pair = Pair::start("node-redis", &["--adapter-subscribe", "pattern"], &json!({})).await;
+    let pair = Pair::start("classic", "node-redis", &["--adapter-subscribe", "pattern"], &json!({})).await;
     for number in 0..30 {
         let body =
             format!("io.in('fleet-1').socketsJoin('r{number}'); io.to('r{number}').emit('e', {number})");

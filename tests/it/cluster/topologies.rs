@@ -9,7 +9,7 @@ use super::{
     node::NodeReplica,
     replica::{Replica, event, room},
 };
-use crate::support::{RedisServer, eventually, free_port};
+use crate::support::{PATIENCE, RedisServer, eventually, free_port};
 
 /// Three primaries that share the slots.
 struct RedisCluster(Vec<RedisServer>);
@@ -86,6 +86,62 @@ async fn members_on_different_nodes_of_redis_cluster_are_one_cluster() {
         let asked = node.run("return await io.to('fleet-1').timeout(5000).emitWithAck('ask')").await;
         assert_eq!(asked.as_array().unwrap().len(), 3);
     }
+}
+
+#[tokio::test]
+async fn shard_channels_are_heard_from_every_node_of_redis_cluster() {
+    let cluster = RedisCluster::start().await;
+    let sharded = ["--adapter", "sharded"];
+    let first = Replica::start_with(&cluster.url(0), &sharded).await;
+    let second = Replica::start_with(&cluster.url(1), &sharded).await;
+    let node = NodeReplica::builder(&cluster.0[2].url(), "node-redis-cluster").env("ADAPTER", "sharded");
+    let node = node.start().await;
+    node.wait_members(3).await;
+    assert_eq!(first.member.server_count().await, Ok(3));
+    // So many that every node has some.
+    let rooms: Vec<String> = (0..12).map(|number| format!("fleet-{number}")).collect();
+    let names: Vec<&str> = rooms.iter().map(String::as_str).collect();
+    first.sockets.connect(R1, &names).await;
+    second.sockets.connect(R2, &names).await;
+    first.sockets.reply(R1, Some("1"));
+    second.sockets.reply(R2, Some("2"));
+    node.client("n1", &names, Some(json!(3))).await;
+
+    // Rooms on different nodes have no order between them; each has its own.
+    for name in &names {
+        for number in 0..20 {
+            first.member.emit(&event(&format!("[\"{name}\",{number}]")), &room(name), &Flags::default());
+        }
+        node.run(&format!("for (let i = 0; i < 20; i++) io.to('{name}').emit('node {name}', i)")).await;
+    }
+    let expect = |name: &str| (0..20).map(|number| format!("2[\"{name}\",{number}]")).collect::<Vec<_>>();
+    let of = |replica: &Replica, id, name: &str| -> Vec<String> {
+        let is_of = |packet: &String| packet.starts_with(&format!("2[\"{name}\","));
+        replica.sockets.packets(id).into_iter().filter(is_of).collect()
+    };
+    for name in names.iter().flat_map(|name| [(*name).to_owned(), format!("node {name}")]) {
+        eventually(&name, async || of(&second, R2, &name) == expect(&name)).await;
+        eventually(&name, async || of(&first, R1, &name) == expect(&name)).await;
+    }
+    eventually("node got all", async || node.received("n1").await.len() == 12 * 40).await;
+    assert_eq!(second.member.fetch_sockets(&Target::default()).await.unwrap().len(), 3);
+    assert_eq!(node.run("return (await io.fetchSockets()).length").await, 3);
+    let asked = node.run("return await io.to('fleet-1').timeout(5000).emitWithAck('ask')").await;
+    assert_eq!(asked.as_array().unwrap().len(), 3);
+
+    // A subscribing connection dies on one node: noticed, and everything is heard again.
+    for server in &cluster.0 {
+        server.command::<()>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    }
+    eventually("noticed", async || second.metrics.adapter_connections_lost.get() > 0).await;
+    second.member.ready(PATIENCE).await.unwrap();
+    first.member.ready(PATIENCE).await.unwrap();
+    second.sockets.clear();
+    for name in &names {
+        first.member.emit(&event(&format!("[\"again {name}\"]")), &room(name), &Flags::default());
+    }
+    eventually("heard again", async || second.sockets.packets(R2).len() == 12).await;
+    node.wait_members(3).await;
 }
 
 #[tokio::test]
