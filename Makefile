@@ -22,7 +22,7 @@ demo: web ## Build, then show 50,000 simulated vehicles on http://127.0.0.1:3000
 	$(CARGO) run --release --locked -- demo
 
 .PHONY: test
-test: setup lint test-rust test-web test-e2e-core ## Everything that CI runs
+test: setup lint test-rust test-web ## Everything that CI runs
 
 .PHONY: test-rust
 test-rust: ## Unit and integration tests (real Redis, Kafka, stock clients); T=name for some
