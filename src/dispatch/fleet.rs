@@ -422,7 +422,9 @@ impl Fleet {
         let behind = self.take_over(snapshot, before);
         (self.complete, self.loading, self.recent) = (true, None, None);
         self.admitting.extend(std::mem::take(&mut self.waiting).into_values());
-        if !missed && behind < before {
+        // Who followed before there were numbers may have missed what the store knows.
+        let unnumbered = !same && !self.members.is_empty();
+        if !missed && (behind < before || unnumbered) {
             self.unsent = self.unsent.min(behind);
         }
         if missed {
