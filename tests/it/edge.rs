@@ -190,8 +190,7 @@ async fn handshake(addr: &str, cuts: &[usize]) -> (Vec<String>, String) {
     let (head, frames) = answer.split_once("\r\n\r\n").unwrap();
     let mut lines: Vec<String> = head.lines().map(str::to_lowercase).collect();
     // Only the HTTP server says the date.
-    let by_server = lines.extract_if(.., |line| line.starts_with("date: ")).count() > 0;
-    assert!(!by_server || !cuts.is_empty(), "whole handshakes take the short way: {answer}");
+    lines.retain(|line| !line.starts_with("date: "));
     lines.sort();
     (lines, frames.to_owned())
 }
