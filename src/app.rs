@@ -276,7 +276,7 @@ fn connections(engine: &Engine) -> http::ConnectionList {
                 "ip": handshake.address,
                 "eio": session.protocol().number(),
                 "transport": session.transport(),
-                "connected_ms": crate::transport::epoch_ms() - handshake.issued_ms,
+                "connected_ms": crate::clock::epoch_ms() - handshake.issued_ms,
                 "backlog_bytes": session.backlog_bytes(),
             })
         };

@@ -31,9 +31,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
+    clock::epoch_ms,
     fleet::{FieldMap, FleetId, Record},
     observe::{Condition, Metrics},
-    source::{kafka, now_ms},
+    source::kafka,
     store::{Link, Redis},
     values::duration,
 };
@@ -171,7 +172,7 @@ impl Canary {
 
     async fn send(&self, number: u64, link: &mut Option<Link>) -> Result<(), String> {
         let text = |fields: &FieldMap| {
-            let mut record = fields.compose(&self.asset, &FleetId::canary(), now_ms());
+            let mut record = fields.compose(&self.asset, &FleetId::canary(), epoch_ms());
             record["fleetcast_canary"] = json!(format!("{}{number}", self.word));
             record.to_string()
         };

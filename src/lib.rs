@@ -12,6 +12,7 @@
 extern crate self as fleetcast;
 
 mod backoff;
+mod clock;
 
 pub mod app;
 pub mod auth;

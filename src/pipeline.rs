@@ -9,9 +9,10 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::epoch_ms,
     fleet::{FleetBatch, Record},
     observe::{Condition, Metrics},
-    source::{Batch, Receipt, Source, now_ms},
+    source::{Batch, Receipt, Source},
     store::{Step, Writer},
 };
 
@@ -74,7 +75,7 @@ impl Pipeline {
                 step = self.writer.step() => self.stepped(step).await,
                 Some(record) = next(&mut self.canaries), if has_room => self.take(Batch {
                     records: vec![record],
-                    received_ms: now_ms(),
+                    received_ms: epoch_ms(),
                     receipt: Receipt::Nothing,
                 }),
                 batch = self.source.next_batch(), if has_room => self.take(batch),
@@ -111,7 +112,7 @@ impl Pipeline {
         while self.open.front().is_some_and(|open| open.batch <= done) {
             let Some(open) = self.open.pop_front() else { break };
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of one batch")]
-            let seconds = (now_ms() - open.received_ms).max(0) as f64 / 1000.0;
+            let seconds = (epoch_ms() - open.received_ms).max(0) as f64 / 1000.0;
             self.metrics.store_apply.observe(seconds);
             self.source.commit(open.receipt);
         }

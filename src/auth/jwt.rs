@@ -11,7 +11,10 @@ use super::{
     keys::Keys,
     options::KeySource,
 };
-use crate::observe::{Condition, Metrics};
+use crate::{
+    clock::epoch_ms,
+    observe::{Condition, Metrics},
+};
 
 /// A token larger than this is none.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
@@ -112,7 +115,7 @@ impl Jwt {
         let grants = Grants::from_claims(claims, &self.settings.fleets_claim, leeway_ms);
         let grants = grants.ok_or(Denied::Claims)?;
         // To the millisecond, as viewers are closed: or one that is would be let in for the rest of the second.
-        if grants.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms()) {
+        if grants.expires_ms.is_some_and(|expires_ms| expires_ms <= epoch_ms()) {
             return Err(Denied::Expired);
         }
         Ok(grants)
@@ -163,10 +166,6 @@ impl Jwt {
             }
         }
     }
-}
-
-fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }
 
 fn denial(kind: &ErrorKind) -> Denied {

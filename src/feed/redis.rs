@@ -4,10 +4,7 @@
 //! bytes while the consumer is busy: one hand-over per burst, and the busier the consumer, the larger
 //! the bursts.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
@@ -23,6 +20,7 @@ use super::{
     subscriptions::Channel,
 };
 use crate::{
+    clock::epoch_ms,
     fleet::{BadMessage, ChannelMessage, Epoch, FieldMap, FleetBatch, FleetId},
     observe::Metrics,
     store::Redis,
@@ -148,7 +146,7 @@ impl Inbound {
     }
 
     fn messages(&mut self, messages: &[redis::Msg]) {
-        let received_ms = now_ms();
+        let received_ms = epoch_ms();
         // A burst holds few channels and many messages: each name is looked up once.
         let mut owners: HashMap<&str, Owner> = HashMap::new();
         for message in messages {
@@ -282,9 +280,4 @@ impl Channels {
             }
         }
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -7,7 +7,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use axum::{
@@ -21,7 +21,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tower_http::compression::CompressionLayer;
 
-use crate::observe::{History, STEP, Sample};
+use crate::{
+    clock::epoch_ms,
+    observe::{History, STEP, Sample},
+};
 
 /// The least time between two questions to the other replicas.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -163,11 +166,6 @@ impl Page {
     fn last(&self) -> MutexGuard<'_, Asked> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn epoch_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use prometheus_client::{encoding::text::encode, registry::Registry};
@@ -14,6 +14,8 @@ use tokio::{task::spawn_blocking, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{MemoryClasses, Metrics, seconds::Distribution};
+
+use crate::clock::epoch_ms;
 
 /// From one sample to the next.
 pub const STEP: Duration = Duration::from_secs(2);
@@ -183,11 +185,6 @@ fn kafka_lag(metrics: &Metrics) -> Option<i64> {
     encode(&mut text, &registry).ok()?;
     let lines = text.lines().filter(|line| line.starts_with("lag{"));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<i64>().ok()).reduce(|sum, lag| sum + lag)
-}
-
-fn epoch_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

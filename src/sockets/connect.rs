@@ -152,7 +152,7 @@ async fn left(socket: Socket, reason: DisconnectReason) {
     let session = &connected.viewer.session;
     let reason = session.close_reason().map_or_else(|| name(reason), |reason| reason.as_str());
     let handshake = session.handshake();
-    let connected_ms = crate::transport::epoch_ms() - handshake.issued_ms;
+    let connected_ms = crate::clock::epoch_ms() - handshake.issued_ms;
     tracing::info!(socket = %socket.id, ip = %handshake.address, reason, connected_ms, "disconnected");
 }
 

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Connected, Hub};
 use crate::{
+    clock::epoch_ms,
     dispatch::ViewerId,
-    transport::{CloseReason, epoch_ms, event_frame},
+    transport::{CloseReason, event_frame},
 };
 
 /// How often the table is looked at. By the clock on the wall, which may be set while the process runs.

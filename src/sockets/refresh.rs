@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     auth::{Denied, Grants},
+    clock::epoch_ms,
     fleet::FleetId,
-    transport::{epoch_ms, event_frame},
+    transport::event_frame,
 };
 
 pub(super) async fn token(connected: &Arc<Connected>, request: &Value, ack: Ack) {

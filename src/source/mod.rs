@@ -12,6 +12,7 @@ use clap::Args;
 
 use self::{demo::Demo, kafka::Kafka};
 use crate::{
+    clock::epoch_ms,
     fleet::{FieldMap, Record},
     values::duration,
 };
@@ -65,7 +66,7 @@ impl Source {
         match self {
             Self::Demo(demo) => {
                 let records = demo.next_batch().await;
-                Batch { records, received_ms: now_ms(), receipt: Receipt::Nothing }
+                Batch { records, received_ms: epoch_ms(), receipt: Receipt::Nothing }
             }
             Self::Kafka(kafka) => kafka.next_batch().await,
         }
@@ -87,9 +88,4 @@ impl Source {
             Self::Kafka(kafka) => kafka.close().await,
         }
     }
-}
-
-/// Epoch milliseconds.
-pub(crate) fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }

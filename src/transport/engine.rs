@@ -4,6 +4,7 @@
 //! `abortUpgrade`). Origins are checked on every request, also with a session id, which Node does not.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,11 +23,11 @@ use super::{
     client_address::client_address,
     frame::{Opcode, server_frame},
     handshake::{EngineQuery, One},
-    sessions::{Shared, epoch_ms, random_id},
+    sessions::{Shared, random_id},
     upgrade,
     wire::Wire,
 };
-use crate::observe::Metrics;
+use crate::{clock::epoch_ms, observe::Metrics};
 
 /// What is above: takes one virtual websocket per session, with the request that socketioxide expects.
 pub type Upper = Arc<dyn Fn(Bridge, Request<()>) + Send + Sync>;
@@ -226,9 +227,8 @@ impl Engine {
         }
         let (parts, body) = request.into_parts();
         let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
-        let peer = peer.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-        let address = client_address(peer, &parts.headers, &self.shared.admittance().trusted_proxies);
-        let handshake = Handshake::new(&parts, address, epoch_ms());
+        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let handshake = self.handshake(&parts, peer);
         let request = Request::from_parts(parts, body);
         if websocket {
             return upgrade::direct(self, request, protocol, handshake);
@@ -238,6 +238,12 @@ impl Engine {
         let mut encoder = super::payload::Encoder::new(protocol, false);
         encoder.put_text(open.as_bytes());
         super::polling::text_response(encoder.finish())
+    }
+
+    /// What a session keeps of the request that opens it.
+    pub(super) fn handshake(&self, parts: &Parts, peer: IpAddr) -> Handshake {
+        let address = client_address(peer, &parts.headers, &self.shared.admittance().trusted_proxies);
+        Handshake::new(parts, address, epoch_ms())
     }
 
     fn refuse_admission(&self) -> Option<Response> {

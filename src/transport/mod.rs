@@ -36,7 +36,7 @@ pub use shared_frame::{event_frame, packet_frames, put_event_frame};
 
 use crate::values::Network;
 
-pub(crate) use sessions::{Shared, epoch_ms};
+pub(crate) use sessions::Shared;
 #[cfg(test)]
 pub(crate) use test_client::TestClient;
 

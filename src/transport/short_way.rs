@@ -14,10 +14,8 @@ use tokio::{io::Interest, net::TcpStream};
 
 use super::{
     Engine, Handshake, Protocol,
-    client_address::client_address,
     engine::{Opening, allow_origin},
     handshake::{EngineQuery, One},
-    sessions::epoch_ms,
     upgrade,
     wire::Wire,
 };
@@ -72,8 +70,7 @@ impl Engine {
         if let Some(origin) = parts.headers.get(header::ORIGIN) {
             allow_origin(&admittance.origins, origin.clone(), answer.headers_mut());
         }
-        let address = client_address(peer.ip(), &parts.headers, &admittance.trusted_proxies);
-        let handshake = Handshake::new(&parts, address, epoch_ms());
+        let handshake = self.handshake(&parts, peer.ip());
         Some(Wanted { head_bytes, protocol, handshake, answer: text(&answer) })
     }
 }

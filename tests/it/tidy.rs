@@ -16,27 +16,32 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fleet", &[]),
     ("values", &[]),
     ("backoff", &[]),
+    ("clock", &[]),
     ("shutdown", &[]),
     ("tasks", &[]),
     ("region", &["fleet"]),
-    ("observe", &["values"]),
-    ("source", &["backoff", "fleet", "observe", "values"]),
+    ("observe", &["clock", "values"]),
+    ("source", &["clock", "backoff", "fleet", "observe", "values"]),
     // `region` only for the numbers of its cells.
     ("store", &["backoff", "fleet", "observe", "region", "values"]),
     // `store` only for the one place that reads Redis addresses.
-    ("feed", &["backoff", "fleet", "observe", "store", "values"]),
-    ("pipeline", &["backoff", "dispatch", "fleet", "observe", "source", "store", "values"]),
-    ("transport", &["observe", "values"]),
-    ("auth", &["backoff", "fleet", "observe", "values"]),
+    ("feed", &["clock", "backoff", "fleet", "observe", "store", "values"]),
+    ("pipeline", &["backoff", "clock", "dispatch", "fleet", "observe", "source", "store", "values"]),
+    ("transport", &["clock", "observe", "values"]),
+    ("auth", &["clock", "backoff", "fleet", "observe", "values"]),
     // What it goes through, it sees from outside; `store` is the one place that reads Redis addresses.
-    ("canary", &["backoff", "fleet", "observe", "source", "store", "values"]),
+    ("canary", &["backoff", "clock", "fleet", "observe", "source", "store", "values"]),
     // `feed` for its subscriptions that follow interest; they know no fleets.
     ("cluster", &["backoff", "feed", "observe", "store", "transport", "values"]),
-    ("dispatch", &["cluster", "feed", "fleet", "observe", "region", "store", "tasks", "transport", "values"]),
+    (
+        "dispatch",
+        &["clock", "cluster", "feed", "fleet", "observe", "region", "store", "tasks", "transport", "values"],
+    ),
     (
         "sockets",
         &[
             "auth",
+            "clock",
             "cluster",
             "dispatch",
             "feed",
@@ -48,7 +53,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "values",
         ],
     ),
-    ("http", &["auth", "observe", "values"]),
+    ("http", &["clock", "auth", "observe", "values"]),
     // What composes, sees what it composes.
     ("config", ANYTHING),
     ("gateway", ANYTHING),

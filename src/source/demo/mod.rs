@@ -11,16 +11,16 @@ mod path;
 mod simulation;
 mod vehicle;
 
-use std::{
-    ops::RangeInclusive,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{ops::RangeInclusive, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
 pub use simulation::Simulation;
 
-use crate::{fleet::Record, values::InvalidValue};
+use crate::{
+    clock::epoch_ms,
+    {fleet::Record, values::InvalidValue},
+};
 
 /// The demo's size and speed.
 #[derive(Debug, Clone, clap::Args)]
@@ -135,7 +135,7 @@ impl Demo {
         }
         sleep_until(self.due).await;
         let elapsed = self.due - self.started;
-        let records = self.simulation.slice(self.slice, self.slices, elapsed, now_ms());
+        let records = self.simulation.slice(self.slice, self.slices, elapsed, epoch_ms());
         self.slice = (self.slice + 1) % self.slices;
         self.due += self.tick;
         records
@@ -146,11 +146,6 @@ impl Demo {
 fn slices(rate: f64, assets: u32) -> usize {
     let slices = (SLICES_PER_SECOND / rate).round().max(1.0) as usize;
     slices.min(assets as usize)
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

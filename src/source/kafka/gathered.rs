@@ -11,8 +11,9 @@ use rdkafka::{
 
 use super::ledger::{Ends, Partition};
 use crate::{
+    clock::epoch_ms,
     fleet::{Origin, Record, Unusable},
-    source::{RecordOptions, now_ms},
+    source::RecordOptions,
 };
 
 /// Records handed over at once.
@@ -54,7 +55,7 @@ impl Gathered {
 
     pub(super) fn add(&mut self, message: &BorrowedMessage<'_>, reader: &mut Reader) {
         if self.is_empty() {
-            self.received_ms = now_ms();
+            self.received_ms = epoch_ms();
         }
         let (partition, log) = reader.names.of(message.topic(), message.partition());
         let offset = message.offset();

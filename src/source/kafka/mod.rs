@@ -110,7 +110,7 @@ pub struct Receipt {
 impl Receipt {
     pub(super) fn applied(self) {
         self.shared.applied(self.batch);
-        self.shared.metrics.kafka_last_progress.set(super::now_ms() / 1000);
+        self.shared.metrics.kafka_last_progress.set(crate::clock::epoch_ms() / 1000);
     }
 }
 

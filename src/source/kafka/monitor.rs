@@ -22,7 +22,7 @@ use super::{
     ledger::Partition,
     shared::{Context, Shared},
 };
-use crate::source::now_ms;
+use crate::clock::epoch_ms;
 
 /// Between looks.
 const INTERVAL_MAX: Duration = Duration::from_secs(5);
@@ -135,7 +135,7 @@ impl Monitor {
         self.shared.metrics.kafka_lag.get_or_create(&(&*partition.topic, partition.number).into()).set(lag);
         if lag == 0 {
             // Nothing to do is as good as progress.
-            self.shared.metrics.kafka_last_progress.set(now_ms() / 1000);
+            self.shared.metrics.kafka_last_progress.set(epoch_ms() / 1000);
         }
     }
 
