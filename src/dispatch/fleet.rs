@@ -92,8 +92,8 @@ pub(super) struct Fleet {
     /// Something was missed while the store was being asked: its answer may predate it.
     pub(super) reload: bool,
     since_asked: SinceAsked,
-    /// After which number the store told news for which nobody had missed anything, as far as was known:
-    /// members may lack them all the same, which the next gap tells.
+    /// After which number members may lack what the state has: news of the store for which nobody had missed
+    /// anything, as far as was known, or a hole in the stream. The next answer to a gap makes up for it.
     unsent: u64,
     /// The life of the counter before this one, and when it ended.
     over: Option<(Epoch, Instant)>,
@@ -347,7 +347,11 @@ impl Fleet {
                 let streamed = self.streamed.unwrap_or_else(|| first.saturating_sub(1));
                 let seen = usize::try_from((streamed + 1).saturating_sub(first)).unwrap_or(usize::MAX);
                 updates = updates.get(seen..).unwrap_or_default();
-                gap |= first > streamed + 1 || (self.complete && first > self.state.seq() + 1);
+                if first > streamed + 1 || (self.complete && first > self.state.seq() + 1) {
+                    gap = true;
+                    // A load may have filled the state: members have what was streamed, and no more.
+                    self.unsent = self.unsent.min(streamed).min(self.state.seq());
+                }
                 self.streamed = Some(streamed.max(first + batch.updates.len() as u64 - 1));
                 for (seq, update) in (first + seen as u64..).zip(updates) {
                     self.state.apply_numbered(update, seq);
