@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use crate::support::{Gateway, GatewayBuilder, Kafka, PATIENCE, RedisServer, Viewer, eventually, now_ms};
 
 /// A gateway whose telemetry a test writes itself.
-struct World {
-    gateway: Gateway,
+pub struct World {
+    pub gateway: Gateway,
     kafka: &'static Kafka,
     topic: String,
-    ts: i64,
+    pub ts: i64,
 }
 
 impl World {
@@ -20,7 +20,7 @@ impl World {
         Self::over(Gateway::builder(), name, more).await
     }
 
-    async fn over(builder: GatewayBuilder, name: &str, more: &[(&str, &str)]) -> Self {
+    pub async fn over(builder: GatewayBuilder, name: &str, more: &[(&str, &str)]) -> Self {
         let kafka = Kafka::shared().await;
         let topic = kafka.topic(name, 1).await;
         let gateway = builder.kafka(kafka.brokers(), &topic);
@@ -37,11 +37,11 @@ impl World {
         self.kafka.producer().send(record, PATIENCE).await.unwrap();
     }
 
-    async fn place(&mut self, fleet: &str, asset: &str, lon: f64, lat: f64) {
+    pub async fn place(&mut self, fleet: &str, asset: &str, lon: f64, lat: f64) {
         self.put(fleet, asset, &format!(r#","lon":{lon},"lat":{lat}"#)).await;
     }
 
-    async fn applied(&self, count: f64) {
+    pub async fn applied(&self, count: f64) {
         let applied = || async { self.gateway.metric("fleetcast_updates_applied_total").await >= count };
         eventually("all is applied", applied).await;
     }

@@ -2,53 +2,32 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::producer::FutureRecord;
 use serde_json::{Value, json};
 
 use super::tokens::{SECRET, good, guarded, in_seconds, with_secret};
-use crate::support::{Gateway, Kafka, PATIENCE, RedisServer, Viewer, eventually};
+use crate::{
+    regions::World,
+    support::{RedisServer, Viewer, eventually},
+};
 
-/// A gateway with a store, and telemetry of the fleets `a`, `b` and `c`, one asset each, side by side.
-struct World {
-    gateway: Gateway,
-    kafka: &'static Kafka,
-    topic: String,
-    ts: i64,
+/// A gateway that wants tokens, with telemetry of the fleets `a`, `b` and `c`, one asset each, side by side.
+async fn guarded_world(name: &str) -> World {
+    let mut world = World::over(guarded().env("FLEETCAST_JWT_SECRET", SECRET), name, &[]).await;
+    for fleet in ["a", "b", "c"] {
+        move_all(&mut world, fleet).await;
+    }
+    world.applied(3.0).await;
+    world
 }
 
-impl World {
-    async fn new(name: &str) -> Self {
-        let kafka = Kafka::shared().await;
-        let topic = kafka.topic(name, 1).await;
-        let gateway =
-            guarded().kafka(kafka.brokers(), &topic).env("FLEETCAST_JWT_SECRET", SECRET).start().await;
-        gateway.wait_ready().await;
-        let mut world = Self { gateway, kafka, topic, ts: 1_790_000_000_000 };
-        for fleet in ["a", "b", "c"] {
-            world.move_all(fleet).await;
-        }
-        world.applied(3.0).await;
-        world
-    }
+/// Moves the fleet's asset a little.
+async fn move_all(world: &mut World, fleet: &str) {
+    let lon = ((world.ts + 1) % 100) as f64 / 1000.0;
+    world.place(fleet, &format!("{fleet}1"), lon, 1.0).await;
+}
 
-    /// Moves the fleet's asset a little.
-    async fn move_all(&mut self, fleet: &str) {
-        self.ts += 1;
-        let lon = (self.ts % 100) as f64 / 1000.0;
-        let text =
-            format!(r#"{{"fleetId":"{fleet}","assetId":"{fleet}1","ts":{},"lon":{lon},"lat":1}}"#, self.ts);
-        let record = FutureRecord::<(), _>::to(&self.topic).payload(&text);
-        self.kafka.producer().send(record, PATIENCE).await.unwrap();
-    }
-
-    async fn applied(&self, count: f64) {
-        let applied = || async { self.gateway.metric("fleetcast_updates_applied_total").await >= count };
-        eventually("all is applied", applied).await;
-    }
-
-    async fn viewer(&self, token: &str) -> Viewer {
-        Viewer::connect(self.gateway.addr(), &format!("token={token}")).await
-    }
+async fn connect(world: &World, token: &str) -> Viewer {
+    Viewer::connect(world.gateway.addr(), &format!("token={token}")).await
 }
 
 fn ids(assets: &Value) -> Vec<&str> {
@@ -65,8 +44,8 @@ fn world_region() -> Value {
 #[tokio::test]
 async fn what_is_not_granted_is_answered_as_what_does_not_exist() {
     let made = with_secret(&[("one", good(json!(["b", "nowhere"]))), ("all", good(json!("*")))]).await;
-    let world = World::new("grants").await;
-    let mut viewer = world.viewer(made.token("one")).await;
+    let world = guarded_world("grants").await;
+    let mut viewer = connect(&world, made.token("one")).await;
     let mut answers = Vec::new();
     for fleet in ["a", "c", "never-heard-of"] {
         answers.push(viewer.request("fleet_subscribe", json!({"fleet": fleet})).await);
@@ -95,7 +74,7 @@ async fn what_is_not_granted_is_answered_as_what_does_not_exist() {
     let track = viewer.request("asset_history", json!({"asset": "c1"})).await;
     assert_eq!(track["track"], json!([]));
 
-    let mut all = world.viewer(made.token("all")).await;
+    let mut all = connect(&world, made.token("all")).await;
     all.request("region_subscribe", world_region()).await;
     assert_eq!(ids(&all.event("region_snapshot").await["assets"]), ["a1", "b1", "c1"]);
     assert_eq!(all.request("fleets", json!({})).await["fleets"].as_array().unwrap().len(), 3);
@@ -111,8 +90,8 @@ async fn a_new_token_takes_away_and_adds_at_once() {
         ("over", json!({"sub": "viewer", "fleets": "*", "exp": in_seconds(-3600)})),
     ])
     .await;
-    let mut world = World::new("refresh").await;
-    let mut viewer = world.viewer(made.token("both")).await;
+    let mut world = guarded_world("refresh").await;
+    let mut viewer = connect(&world, made.token("both")).await;
     for fleet in ["a", "b"] {
         let ack = viewer.request("fleet_subscribe", json!({"fleet": fleet, "interval_ms": 50})).await;
         assert_eq!(ack["ok"], true, "{ack}");
@@ -140,7 +119,7 @@ async fn a_new_token_takes_away_and_adds_at_once() {
     assert!(has(r#""fleet_snapshot",{"fleet":"b","cursor":"","part":1,"parts":1,"assets":[]}"#), "{told:?}");
     assert!(has(r#""entered":[],"moved":[],"left":[{"id":"b1","fleet":"b"}]"#), "{told:?}");
     for fleet in ["b", "c", "a"] {
-        world.move_all(fleet).await;
+        move_all(&mut world, fleet).await;
     }
     let mut seen = Vec::new();
     while seen.len() < 2 {
@@ -163,8 +142,8 @@ async fn a_new_token_takes_away_and_adds_at_once() {
 #[tokio::test]
 async fn a_fleet_that_is_taken_away_leaves_an_empty_snapshot_behind() {
     let made = with_secret(&[("a", good(json!(["a"]))), ("none", good(json!([])))]).await;
-    let world = World::new("taken").await;
-    let mut viewer = world.viewer(made.token("a")).await;
+    let world = guarded_world("taken").await;
+    let mut viewer = connect(&world, made.token("a")).await;
     viewer.request("fleet_subscribe", json!({"fleet": "a"})).await;
     assert_eq!(ids(&viewer.event("fleet_snapshot").await["assets"]), ["a1"]);
     let token = made.token("none");
