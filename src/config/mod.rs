@@ -75,7 +75,7 @@ impl Config {
             (None, Some(_)) => {
                 return bad("FLEETCAST_CANARY_TOPIC (--canary-topic) needs the source kafka");
             }
-            (Some(kafka), Some(topic)) => Some(kafka.with_topic(topic)),
+            (Some(kafka), Some(topic)) => Some(kafka.with_own_topic(topic)),
             (kafka, None) => kafka,
         };
         let redis = run.redis.address()?;

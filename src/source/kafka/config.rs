@@ -43,6 +43,8 @@ pub struct Options {
 pub struct Settings {
     pub(super) brokers: String,
     pub(super) topics: Vec<String>,
+    /// The one of them that we make ourselves.
+    pub(super) own_topic: Option<String>,
     pub(super) group: String,
     properties: Vec<(String, String)>,
     pub(super) stall_timeout: Duration,
@@ -103,6 +105,7 @@ impl Settings {
         let settings = Self {
             brokers: present(&options.kafka_brokers).ok_or_else(|| missing("BROKERS", "brokers"))?,
             topics,
+            own_topic: None,
             group: present(&options.kafka_group).ok_or_else(|| missing("GROUP", "group"))?,
             properties: properties.parse::<Properties>()?.0,
             stall_timeout: options.kafka_stall_timeout,
@@ -120,12 +123,13 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Reads this topic too.
+    /// Reads this topic too, and makes it if it is not there.
     #[must_use]
-    pub fn with_topic(mut self, topic: &str) -> Self {
+    pub fn with_own_topic(mut self, topic: &str) -> Self {
         if !self.topics.iter().any(|known| known == topic) {
             self.topics.push(topic.to_owned());
         }
+        self.own_topic = Some(topic.to_owned());
         self
     }
 

@@ -28,6 +28,8 @@ use crate::{backoff::Backoff, observe::Metrics};
 
 /// Letters under way at the same time.
 const IN_FLIGHT_MAX: usize = 64;
+/// For brokers that do not answer.
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(5);
 /// Failures in a row after which readiness says so.
 const PATIENCE: u32 = 5;
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -137,16 +139,17 @@ impl Office {
         if !topics.insert(topic.to_owned()) {
             return;
         }
-        make_topic(&self.config, topic).await;
+        make_topic(self.config.clone(), topic).await;
     }
 }
 
 /// Makes a topic of one partition, if it is not there and the brokers let us.
-pub(super) async fn make_topic(config: &ClientConfig, topic: &str) {
+pub(super) async fn make_topic(config: ClientConfig, topic: &str) {
     let made = async {
         let admin: AdminClient<_> = config.create_with_context(Quiet)?;
         let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1));
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+        let options =
+            AdminOptions::new().request_timeout(Some(TOPIC_TIMEOUT)).operation_timeout(Some(TOPIC_TIMEOUT));
         admin.create_topics(&[new], &options).await
     };
     match made.await {

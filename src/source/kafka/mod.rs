@@ -30,7 +30,7 @@ use std::{
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -41,7 +41,7 @@ pub use post::Post;
 use self::{
     gathered::{LETTERS_MAX, Reader},
     health::{Health, Part},
-    letters::Posted,
+    letters::{Posted, make_topic},
     monitor::Monitor,
     shared::{Context, Shared},
     worker::Worker,
@@ -75,6 +75,9 @@ pub struct Kafka {
     leaving: Vec<Weak<Shared>>,
     restart_at: Instant,
     backoff: Backoff,
+    /// Making the topic of our own. A consumer that joined before it is there would look for it half a
+    /// minute later.
+    topic_made: Option<JoinHandle<()>>,
     /// The writer of dead letters; ends with the source.
     tasks: JoinSet<()>,
 }
@@ -124,7 +127,11 @@ impl Kafka {
         tasks.spawn(letters::run(queue, settings.producer(), health.clone(), metrics.clone()));
         let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         let (life, leaving, restart_at) = (None, Vec::new(), Instant::now());
-        Self { settings, metrics, health, letters, life, leaving, restart_at, backoff, tasks }
+        let topic_made = settings.own_topic.clone().map(|topic| {
+            let config = settings.producer();
+            tokio::spawn(async move { make_topic(config, &topic).await })
+        });
+        Self { settings, metrics, health, letters, life, leaving, restart_at, backoff, topic_made, tasks }
     }
 
     /// Cancel-safe: what the worker has handed over waits in a channel until it is returned.
@@ -132,6 +139,10 @@ impl Kafka {
         loop {
             let Some(life) = &mut self.life else {
                 sleep_until(self.restart_at).await;
+                if let Some(topic_made) = &mut self.topic_made {
+                    topic_made.await.ok();
+                    self.topic_made = None;
+                }
                 self.begin();
                 continue;
             };

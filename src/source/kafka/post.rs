@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use rdkafka::{
-    error::KafkaError,
-    producer::{FutureProducer, FutureRecord},
-};
-use tokio::sync::OnceCell;
-
 use super::{
     Settings,
     letters::{Quiet, make_topic},
+};
+use rdkafka::{
+    error::KafkaError,
+    producer::{FutureProducer, FutureRecord},
 };
 
 /// A topic to write to.
@@ -18,8 +16,6 @@ pub struct Post {
     producer: FutureProducer<Quiet>,
     settings: Settings,
     topic: String,
-    /// Asked for once.
-    topic_made: OnceCell<()>,
 }
 
 impl Post {
@@ -29,8 +25,7 @@ impl Post {
     /// librdkafka does not take the settings.
     pub fn new(settings: &Settings, topic: &str) -> Result<Self, KafkaError> {
         let producer = settings.producer().create_with_context(Quiet)?;
-        let topic_made = OnceCell::new();
-        Ok(Self { producer, settings: settings.clone(), topic: topic.to_owned(), topic_made })
+        Ok(Self { producer, settings: settings.clone(), topic: topic.to_owned() })
     }
 
     /// Writes one record, and waits until the brokers have it.
@@ -38,10 +33,14 @@ impl Post {
     /// # Errors
     /// They did not confirm in time.
     pub async fn send(&self, payload: String) -> Result<(), String> {
-        self.topic_made.get_or_init(async || make_topic(&self.settings.producer(), &self.topic).await).await;
         let record = FutureRecord::<(), _>::to(&self.topic).payload(&payload);
         let sent = self.producer.send(record, Duration::from_secs(1)).await;
-        sent.map(drop).map_err(|(error, _)| error.to_string())
+        if let Err((error, _)) = sent {
+            // The consumer made the topic before it joined, unless the brokers were away then.
+            make_topic(self.settings.producer(), &self.topic).await;
+            return Err(error.to_string());
+        }
+        Ok(())
     }
 }
 
