@@ -21,20 +21,17 @@ use super::{
     member::{Joining, Member, Reason, Stage},
     membership::Token,
     serve::Pass,
+    since_asked::SinceAsked,
     snapshot::Recent,
 };
 use crate::{
-    fleet::{AssetId, Epoch, FleetBatch, FleetId, FleetState, Update},
+    fleet::{AssetId, Epoch, FleetBatch, FleetId, FleetState},
     observe::Metrics,
     store::Snapshot,
 };
 
 /// How long batches and answers of a past life of the counter may be on their way.
 const STRAGGLERS_TIME: Duration = Duration::from_secs(30);
-/// Updates that are kept while the store is being asked. When there are more, an asset that changed
-/// meanwhile keeps what is known of it, and a field that a partial update brought in a gap waits for its
-/// next update.
-const SINCE_ASKED_MAX: usize = 16_384;
 /// Up to here, batches that wait are joined: a burst must not fill a viewer's queue by itself.
 const BURST_BYTES_MAX: usize = 64 * 1024;
 /// Fewer places than this are not worth giving back.
@@ -47,32 +44,6 @@ pub(super) struct Work {
     pub(super) conflated: u64,
     pub(super) lagging: u64,
     pub(super) resyncs: u64,
-}
-
-/// Updates since the store was asked: its answer may predate them.
-#[derive(Debug, Default)]
-struct SinceAsked {
-    updates: Vec<(u64, Update)>,
-    is_full: bool,
-}
-
-impl SinceAsked {
-    fn push(&mut self, seq: u64, update: &Update) {
-        self.is_full |= self.updates.len() >= SINCE_ASKED_MAX;
-        if self.is_full {
-            self.updates = Vec::new();
-        } else {
-            self.updates.push((seq, update.clone()));
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.updates.is_empty() && !self.is_full
-    }
-
-    fn take(&mut self) -> Vec<(u64, Update)> {
-        std::mem::take(self).updates
-    }
 }
 
 #[derive(Debug)]
@@ -398,6 +369,16 @@ impl Fleet {
         let known = [Some(answer.epoch), Some(self.epoch), None];
         let waits = self.later.iter().any(|(_, epoch)| !known.contains(epoch));
         answer.epoch != self.epoch && (waits || !self.since_asked.is_empty())
+    }
+
+    /// Whether members lack something up to the store's number of some time ago, though nothing told of a
+    /// loss. What waits for its turn is none.
+    pub(super) fn is_behind(&self, epoch: Epoch, seq: u64) -> bool {
+        if self.loading.is_some() || !self.later.is_empty() || self.is_over(epoch) {
+            return false;
+        }
+        let complete_to = self.streamed.unwrap_or_else(|| self.unsent.min(self.state.seq()));
+        !self.numbered || epoch != self.epoch || complete_to < seq
     }
 
     /// The store is being asked.

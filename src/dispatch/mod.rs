@@ -15,6 +15,7 @@ pub mod regions;
 mod senders;
 mod serve;
 mod shard;
+mod since_asked;
 mod snapshot;
 
 #[cfg(test)]
@@ -166,6 +167,22 @@ impl Dispatcher {
     /// Updates of `fleet` may have been missed: reload it and tell its viewers.
     pub async fn gap(&self, fleet: FleetId) {
         self.shard(&fleet).batches.send(shard::Data::Gap(fleet)).await.ok();
+    }
+
+    /// The fleets that are watched.
+    pub async fn fleets(&self) -> Vec<FleetId> {
+        let mut fleets = Vec::new();
+        for shard in &*self.shards {
+            let (reply, listed) = tokio::sync::oneshot::channel();
+            shard.controls.send(Control::List { reply }).await.ok();
+            fleets.extend(listed.await.unwrap_or_default());
+        }
+        fleets
+    }
+
+    /// The store had this number of `fleet` some time ago: what has not arrived by now was lost on its way.
+    pub async fn expect(&self, fleet: FleetId, epoch: Epoch, seq: u64) {
+        self.shard(&fleet).batches.send(shard::Data::Expect(fleet, epoch, seq)).await.ok();
     }
 
     /// Waits until the fleet's shard has done what it was told before.

@@ -47,6 +47,8 @@ pub(super) enum Data {
     Batch(FleetBatch, Option<Epoch>),
     Gap(FleetId),
     GapEverywhere,
+    /// The store had this number some time ago.
+    Expect(FleetId, Epoch, u64),
 }
 
 #[derive(Debug)]
@@ -67,6 +69,10 @@ pub(super) enum Control {
     },
     Reload {
         fleet: FleetId,
+    },
+    /// The shard's fleets.
+    List {
+        reply: oneshot::Sender<Vec<FleetId>>,
     },
     /// Answered in its turn.
     Settle {
@@ -181,6 +187,7 @@ impl Shard {
                 self.note(&fleet);
             }
             Control::Reload { fleet } => self.load(&fleet, true),
+            Control::List { reply } => drop(reply.send(self.fleets.keys().cloned().collect())),
             Control::Settle { reply } => drop(reply.send(())),
             Control::Loaded { fleet, load, snapshot, missed } => self.loaded(&fleet, load, snapshot, missed),
         }
@@ -192,6 +199,12 @@ impl Shard {
             Data::GapEverywhere => {
                 let fleets: Vec<FleetId> = self.fleets.keys().cloned().collect();
                 fleets.iter().for_each(|fleet| self.load(fleet, true));
+            }
+            Data::Expect(fleet, epoch, seq) => {
+                if self.fleets.get(&fleet).is_some_and(|entry| entry.is_behind(epoch, seq)) {
+                    self.common.metrics.feed_silent_losses.inc();
+                    self.load(&fleet, true);
+                }
             }
             Data::Batch(batch, epoch) => {
                 let fleet = batch.fleet.clone();

@@ -30,6 +30,7 @@ pub mod interest;
 pub mod subscriber;
 pub mod subscriptions;
 
+mod all;
 mod connection;
 mod handoff;
 mod line;
@@ -40,9 +41,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-pub use self::redis::{Channels, RedisFeed, Settings};
 use self::subscriptions::Subscriptions;
 pub use self::subscriptions::{Hold, Unconfirmed};
+pub use self::{
+    all::{AllFleets, Passing},
+    redis::{Channels, RedisFeed, Settings},
+};
 use crate::{
     fleet::{Epoch, FleetBatch, FleetId},
     values::duration,

@@ -250,7 +250,20 @@ impl Channels {
         }
     }
 
-    /// The fleet of a channel.
+    /// The channels of all fleets; the canary's is none of them.
+    pub(super) fn pattern(&self) -> String {
+        match self {
+            Self::Legacy { .. } => format!("{LEGACY_PREFIX}*"),
+            Self::Sequenced { prefix } => format!("{prefix}:{{*{SEQUENCED_SUFFIX}"),
+        }
+    }
+
+    /// Whose channel it is, if a fleet's.
+    pub(super) fn owner(&self, channel: &str) -> Option<FleetId> {
+        FleetId::parse(self.fleet(channel)?).ok()
+    }
+
+    /// The name of a channel's fleet.
     fn fleet<'c>(&self, channel: &'c str) -> Option<&'c str> {
         match self {
             Self::Legacy { .. } if channel == FleetId::canary().as_str() => Some(channel),
@@ -261,7 +274,7 @@ impl Channels {
         }
     }
 
-    fn decode(
+    pub(super) fn decode(
         &self,
         fleet: &FleetId,
         payload: &[u8],

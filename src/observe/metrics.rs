@@ -107,6 +107,9 @@ metrics! {
     feed_connections_lost: Counter as "feed_connections_lost",
     /// Times that a fleet had to be read again because updates of it were missed.
     feed_gaps: Counter as "feed_gaps",
+    /// Times that a fleet's last updates had been lost without a trace, found by comparing its number with
+    /// the store's.
+    feed_silent_losses: Counter as "feed_silent_losses",
     /// Updates dropped because the dispatcher was behind; a gap is told for each run of them.
     feed_dropped: Counter as "feed_dropped_updates",
     /// Messages of the numbered channels that could not be read.

@@ -1,37 +1,39 @@
 //! Where updates come from in this process: a source with a store, or another gateway's ingestion behind
 //! Redis. Owns the choice and the tasks between source and dispatch; dispatch does not know which it is.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+mod audit;
+mod cells;
+mod relayed;
+
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
-use foldhash::{HashMap, HashSet};
-use futures_util::future::{BoxFuture, ready};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    cells::{MemoryCells, RedisCells},
+    relayed::RelayedCells,
+};
 use crate::{
     canary::Entrance,
     cluster::Connection,
     config::{Config, SourceKind, StoreKind},
     dispatch::{
         Dispatcher, Loader,
-        regions::{CellSource, Located, Regions},
+        regions::{CellSource, Regions},
     },
-    feed::{Channels, Feed, FeedEvent, Hold, RedisFeed, Settings},
+    feed::{Channels, Feed, FeedEvent, RedisFeed, Settings},
     fleet::{FleetBatch, FleetId, Record},
     gateway::{Gateway, Supply},
     observe::{Condition, Metrics, Readiness},
     pipeline::Pipeline,
-    region::CellId,
     source::{
         self,
         demo::Demo,
         kafka::{Kafka, Post},
     },
-    store::{MemoryStore, RedisStore, Store, TrackRule, cell_channel, read_cell_message},
+    store::{MemoryStore, Redis, RedisStore, Store, TrackRule, read_cell_message},
     tasks::Tasks,
 };
 
@@ -50,7 +52,7 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 enum Source {
     /// The legacy ingestion publishes; there is no store.
-    Relay(Followed),
+    Relay(Followed, Relayed),
     /// This process ingests into its own memory.
     Memory(source::Source, MemoryStore),
     /// This process ingests into Redis, and follows what all replicas ingest.
@@ -60,8 +62,13 @@ enum Source {
 /// A feed and what it brings.
 type Followed = (Box<RedisFeed>, mpsc::Receiver<Vec<FeedEvent>>);
 
-/// How long the channels of cells may take to be subscribed before a load is given up.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
+/// What regions are made from where there is no store.
+#[derive(Debug)]
+struct Relayed {
+    cells: RelayedCells,
+    redis: Redis,
+    channels: Channels,
+}
 
 /// Updates between the memory store and dispatch.
 const FRESH_MAX: usize = 64;
@@ -103,8 +110,11 @@ impl Upstream {
         };
         if config.source == SourceKind::Redis {
             let (fields, skew_max) = (config.records.fields.clone(), config.records.max_skew);
-            let (feed, followed) = follow(Channels::Legacy { fields, skew_max })?;
-            return Ok(Self { feed, store: None, prefix, source: Source::Relay(followed), canaries: None });
+            let channels = Channels::Legacy { fields, skew_max };
+            let (feed, followed) = follow(channels.clone())?;
+            let redis = config.redis.clone().context("no Redis is configured")?;
+            let source = Source::Relay(followed, Relayed { cells: RelayedCells::new(), redis, channels });
+            return Ok(Self { feed, store: None, prefix, source, canaries: None });
         }
         if config.store == StoreKind::Memory {
             let store = MemoryStore::new(TrackRule::default());
@@ -130,7 +140,7 @@ impl Upstream {
             let post = Post::new(settings, topic).context("FLEETCAST_CANARY_TOPIC (--canary-topic)")?;
             return Ok(Entrance::Topic(Box::new(post), config.records.fields.clone()));
         }
-        if let (Source::Relay(_), Some(redis)) = (&self.source, &config.redis) {
+        if let (Source::Relay(..), Some(redis)) = (&self.source, &config.redis) {
             return Ok(Entrance::Channel(redis.clone(), FleetId::canary().to_string()));
         }
         let (records, canaries) = mpsc::channel(CANARIES_MAX);
@@ -145,15 +155,15 @@ impl Upstream {
 
     /// What the gateway reads from.
     pub(crate) fn supply(&self) -> Supply {
-        let cells: Arc<dyn CellSource> = match &self.store {
-            Some(Store::Memory(store)) => Arc::new(MemoryCells(store.clone())),
-            Some(Store::Redis(store)) => Arc::new(RedisCells {
+        let cells: Arc<dyn CellSource> = match &self.source {
+            Source::Memory(_, store) => Arc::new(MemoryCells(store.clone())),
+            Source::Redis(_, store, _) => Arc::new(RedisCells {
                 feed: self.feed.clone(),
                 store: store.clone(),
                 prefix: self.prefix.clone(),
                 holds: Mutex::default(),
             }),
-            None => Arc::new(NoCells),
+            Source::Relay(_, relayed) => Arc::new(relayed.cells.clone()),
         };
         Supply { feed: self.feed.clone(), loader: self.loader(), cells, store: self.store.clone() }
     }
@@ -198,13 +208,21 @@ impl Upstream {
             tasks.spawn("feed-consumer", follow(bursts, dispatcher, regions.clone(), condition));
         };
         match self.source {
-            Source::Relay(followed) => follow(followed, dispatcher),
+            Source::Relay(followed, Relayed { cells, redis, channels }) => {
+                follow(followed, dispatcher);
+                let regions = gateway.regions.clone();
+                let passing = cells.run(redis, channels, regions, metrics.clone(), stop.clone());
+                tasks.spawn("passing", passing);
+            }
             Source::Memory(source, store) => {
                 let (fresh, applied) = mpsc::channel(FRESH_MAX);
                 ingest(source, Store::Memory(store.clone()).writer(), Some(fresh));
                 tasks.spawn("relay", relay(applied, store, dispatcher, gateway.regions.clone()));
             }
             Source::Redis(source, store, followed) => {
+                let (fleets, regions) = (dispatcher.clone(), gateway.regions.clone());
+                let audit = audit::run(store.clone(), fleets, regions, store.is_cluster(), stop.clone());
+                tasks.spawn("audit", audit);
                 ingest(source, Store::Redis(store).writer(), None);
                 follow(followed, dispatcher);
             }
@@ -225,42 +243,6 @@ async fn relay(
             regions.update((batch.fleet.clone(), store.states(&batch)));
         }
         dispatcher.dispatch(batch, Some(epoch)).await;
-    }
-}
-
-/// Everything is ingested by this process: all cells pass by, and all are in the store.
-struct MemoryCells(MemoryStore);
-
-impl CellSource for MemoryCells {
-    fn watch(&self, _: &[CellId]) {}
-
-    fn unwatch(&self, _: &[CellId]) {}
-
-    fn load(&self, cells: Vec<CellId>) -> BoxFuture<'static, Option<Vec<Located>>> {
-        let (store, cells) = (self.0.clone(), HashSet::from_iter(cells));
-        Box::pin(async move {
-            // Some 10 ms for 50,000 assets: not on a thread that serves connections.
-            let select = move || {
-                store.select(|asset| {
-                    let cell = asset.position.and_then(CellId::at);
-                    cell.is_some_and(|cell| cells.contains(&cell.between_replicas()))
-                })
-            };
-            tokio::task::spawn_blocking(select).await.ok()
-        })
-    }
-}
-
-/// Regions are not to be had.
-struct NoCells;
-
-impl CellSource for NoCells {
-    fn watch(&self, _: &[CellId]) {}
-
-    fn unwatch(&self, _: &[CellId]) {}
-
-    fn load(&self, _: Vec<CellId>) -> BoxFuture<'static, Option<Vec<Located>>> {
-        Box::pin(ready(None))
     }
 }
 
@@ -295,49 +277,5 @@ async fn follow(
                 }
             }
         }
-    }
-}
-
-/// Replicas publish what they ingest on the channels of cells; this one listens to those it needs.
-struct RedisCells {
-    feed: Feed,
-    store: RedisStore,
-    prefix: String,
-    holds: Mutex<HashMap<CellId, Arc<Hold>>>,
-}
-
-impl RedisCells {
-    fn holds(&self) -> MutexGuard<'_, HashMap<CellId, Arc<Hold>>> {
-        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl CellSource for RedisCells {
-    fn watch(&self, cells: &[CellId]) {
-        let hold =
-            |cell: &CellId| Some((*cell, Arc::new(self.feed.hold(cell_channel(&self.prefix, *cell))?)));
-        let begun: Vec<_> = cells.iter().filter_map(hold).collect();
-        self.holds().extend(begun);
-    }
-
-    fn unwatch(&self, cells: &[CellId]) {
-        let ended: Vec<_> = cells.iter().map(|cell| self.holds().remove(cell)).collect();
-        drop(ended);
-    }
-
-    fn load(&self, cells: Vec<CellId>) -> BoxFuture<'static, Option<Vec<Located>>> {
-        let holds: Vec<_> = {
-            let holds = self.holds();
-            cells.iter().filter_map(|cell| holds.get(cell).cloned()).collect()
-        };
-        let store = self.store.clone();
-        Box::pin(async move {
-            let deadline = Instant::now() + CONFIRM_TIMEOUT;
-            for hold in holds {
-                hold.confirmed(deadline.saturating_duration_since(Instant::now())).await.ok()?;
-            }
-            let found = store.in_cells(&cells).await;
-            found.inspect_err(|error| tracing::warn!(%error, "cannot read the assets of cells")).ok()
-        })
     }
 }

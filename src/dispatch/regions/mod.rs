@@ -113,6 +113,11 @@ impl Regions {
         }
     }
 
+    /// Updates may have been lost without a trace: load everything again, and tell only what differs.
+    pub fn audit(&self) {
+        self.missed.behind.notify_one();
+    }
+
     /// Updates of any cell may have been missed: reload them and tell the viewers.
     pub fn gap(&self) {
         self.missed.gap.notify_one();

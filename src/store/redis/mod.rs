@@ -57,6 +57,12 @@ impl RedisStore {
         Self(Arc::new(Shared { redis, keyspace: Keyspace::new(prefix), rules, link: Mutex::new(None) }))
     }
 
+    /// Whether it is spread over the nodes of a Redis Cluster.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        self.0.redis.is_cluster()
+    }
+
     pub(super) async fn snapshot(&self, fleet: &FleetId) -> Result<Snapshot, StoreError> {
         let keys = self.keys(fleet);
         let mut both = redis::pipe();
@@ -120,6 +126,22 @@ impl RedisStore {
             serde_json::from_slice::<TrackPoint>(&text).ok()
         });
         Ok(points.filter(|point| point.ts_ms >= from_ts_ms).collect())
+    }
+
+    /// The newest number of each fleet that has one.
+    ///
+    /// # Errors
+    /// Redis does not answer.
+    pub async fn heads(&self, fleets: Vec<FleetId>) -> Result<Vec<(FleetId, Epoch, u64)>, StoreError> {
+        let head = |fleet: FleetId| async move {
+            let keys = self.keys(&fleet);
+            let mut command = redis::cmd("MGET");
+            command.arg(keys.epoch()).arg(keys.seq());
+            let (epoch, seq) = script::read_look(Value::Array(self.read(Read::Command(&command)).await?))?;
+            Ok::<_, StoreError>(epoch.map(|epoch| (fleet, epoch, seq)))
+        };
+        let heads = stream::iter(fleets).map(head).buffer_unordered(ASKED_MAX);
+        heads.try_filter_map(async |head| Ok(head)).try_collect().await
     }
 
     pub(super) async fn fleets(&self) -> Result<Vec<(FleetId, usize)>, StoreError> {
