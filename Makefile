@@ -26,8 +26,7 @@ test: setup lint test-rust test-web ## Everything that CI runs
 
 .PHONY: test-rust
 test-rust: ## Unit and integration tests (real Redis, Kafka, stock clients); T=name for some
-	$(CARGO) test --locked --lib --bins --tests -- $(T)
-	$(CARGO) test --locked --doc -- $(T)
+	scripts/test-rust $(T)
 
 .PHONY: test-web
 test-web: ## Types, lints and unit tests of the web client
@@ -63,8 +62,8 @@ fmt: ## Format the Rust code
 	$(CARGO) fmt
 
 .PHONY: bless
-bless: ## Write anew what is made from the code: the lists in docs/OPERATIONS.md
-	FLEETCAST_BLESS=1 $(CARGO) test --locked --lib reference
+bless: ## Write anew what is made from the code: the lists in docs/OPERATIONS.md, the types of the client
+	FLEETCAST_BLESS=1 $(CARGO) test --locked --lib -- reference types_of_the_client
 
 # `make bench SCENARIO=fanout PEERS=fleetcast,raw` measures a part of it, QUICK=1 takes a short look.
 .PHONY: bench

@@ -27,6 +27,7 @@ pub mod gateway;
 pub mod http;
 pub mod observe;
 pub mod pipeline;
+pub mod protocol;
 pub mod region;
 pub mod reload;
 pub mod shutdown;

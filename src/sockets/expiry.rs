@@ -10,13 +10,13 @@ use std::{
 };
 
 use foldhash::HashMap;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Connected, Hub};
 use crate::{
     clock::epoch_ms,
     dispatch::ViewerId,
+    protocol::AuthExpiring,
     transport::{CloseReason, event_frame},
 };
 
@@ -105,9 +105,9 @@ impl Expiries {
             return;
         }
         if connected.is_modern.load(Ordering::Relaxed) {
-            let notice = json!({"in_ms": expires_ms - now_ms}).to_string();
+            let notice = serde_json::to_vec(&AuthExpiring { in_ms: expires_ms - now_ms });
             // A viewer that reads nothing will not refresh anything either.
-            session.send(&event_frame("auth_expiring", notice.as_bytes()));
+            session.send(&event_frame("auth_expiring", &notice.unwrap_or_default()));
         }
         self.table().put(connected.viewer.id, expires_ms, Arc::downgrade(connected));
     }

@@ -6,21 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
     Connected,
     allowance::Allowance,
-    subscribe::{Ack, Refusal, answer, fleet_of},
+    subscribe::{Ack, Refusal, answer, fleet_id, read as read_request},
 };
 use crate::{
     fleet::{AssetId, FleetId},
-    store::{Store, StoreError},
+    protocol::{AssetHistory, ErrorCode, FleetSummary, Fleets, Track, TrackPoint},
+    store::{self, Store, StoreError},
 };
 
 /// Points of a track that one answer may have.
-const LIMIT_MAX: u64 = 10_000;
+const LIMIT_MAX: u32 = 10_000;
 /// Questions a second, and at once after a pause: each may have to look into every fleet.
 const READS_PER_SECOND: f64 = 5.0;
 const READS_BURST: f64 = 20.0;
@@ -54,18 +55,15 @@ fn may_read(connected: &Connected) -> Result<(), Refusal> {
         return Ok(());
     }
     let message = format!("more than {READS_PER_SECOND} questions a second");
-    Err(Refusal { code: "too_many", message })
+    Err(Refusal::new(ErrorCode::TooMany, message))
 }
 
-async fn list_fleets(connected: &Arc<Connected>) -> Result<Value, Refusal> {
+async fn list_fleets(connected: &Arc<Connected>) -> Result<Fleets, Refusal> {
     let may_see = connected.may_see();
     let fleets = read(connected, Store::fleets).await?;
-    let list: Vec<Value> = fleets
-        .into_iter()
-        .filter(|(fleet, _)| may_see(fleet))
-        .map(|(fleet, assets)| json!({"fleet": fleet.as_str(), "assets": assets}))
-        .collect();
-    Ok(json!({"ok": true, "fleets": list}))
+    let fleets = fleets.into_iter().filter(|(fleet, _)| may_see(fleet));
+    let summary = |(fleet, assets): (FleetId, usize)| FleetSummary { fleet: fleet.to_string(), assets };
+    Ok(Fleets { fleets: fleets.map(summary).collect() })
 }
 
 /// Asks the store, if there is one, and not for ever.
@@ -73,7 +71,7 @@ async fn read<T>(
     connected: &Connected,
     ask: impl AsyncFnOnce(&Store) -> Result<T, StoreError>,
 ) -> Result<T, Refusal> {
-    let unavailable = |message: &str| Refusal { code: "unavailable", message: message.to_owned() };
+    let unavailable = |message: &str| Refusal::new(ErrorCode::Unavailable, message);
     let Some(store) = &connected.hub.store else {
         return Err(unavailable("a relay (FLEETCAST_SOURCE=redis) keeps the state of watched fleets only"));
     };
@@ -83,31 +81,29 @@ async fn read<T>(
     }
 }
 
-async fn read_track(connected: &Arc<Connected>, request: &Value) -> Result<Value, Refusal> {
-    let asset = request.get("asset").ok_or_else(|| Refusal::bad("asset is missing"))?;
-    let asset = asset.as_str().ok_or_else(|| Refusal::bad("asset is not a string"))?;
-    let asset = AssetId::parse(asset).map_err(|error| Refusal::bad(error.to_string()))?;
-    let from_ts_ms = match request.get("from_ts") {
-        None | Some(Value::Null) => i64::MIN,
-        Some(ts) => ts.as_f64().map(whole).ok_or_else(|| Refusal::bad("from_ts is not a number"))?,
-    };
-    let limit = match request.get("limit") {
-        None | Some(Value::Null) => LIMIT_MAX,
-        Some(limit) => limit
-            .as_u64()
-            .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-            .ok_or_else(|| Refusal::bad("limit is no whole number from 1 to 10000"))?,
-    };
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let fleet = match request.get("fleet") {
-        None | Some(Value::Null) => find(connected, &asset).await?,
-        Some(_) => Some(fleet_of(request)?),
+async fn read_track(connected: &Arc<Connected>, request: &Value) -> Result<Track, Refusal> {
+    let AssetHistory { asset, fleet, from_ts, limit } = read_request(request)?;
+    let asset = AssetId::parse(&asset).map_err(|error| Refusal::bad(error.to_string()))?;
+    let limit = limit.unwrap_or(LIMIT_MAX);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Refusal::bad(format!("limit: {limit} is not from 1 to {LIMIT_MAX}")));
+    }
+    let fleet = match fleet {
+        None => find(connected, &asset).await?,
+        Some(fleet) => Some(fleet_id(&fleet)?),
     };
     // A fleet that was not granted is answered as one that does not exist.
     let fleet = fleet.filter(|fleet| connected.may_see()(fleet));
-    let Some(fleet) = fleet else { return Ok(json!({"ok": true, "track": []})) };
-    let track = read(connected, async |store| store.history(&fleet, &asset, from_ts_ms, limit).await).await?;
-    Ok(json!({"ok": true, "fleet": fleet.as_str(), "track": track}))
+    let Some(fleet) = fleet else { return Ok(Track { fleet: None, track: Vec::new() }) };
+    let (from_ts_ms, limit) = (from_ts.map_or(i64::MIN, whole), limit as usize);
+    let points =
+        read(connected, async |store| store.history(&fleet, &asset, from_ts_ms, limit).await).await?;
+    let point = |store::TrackPoint { ts_ms, position }: store::TrackPoint| TrackPoint {
+        ts: ts_ms,
+        lat: position.lat,
+        lon: position.lon,
+    };
+    Ok(Track { fleet: Some(fleet.to_string()), track: points.into_iter().map(point).collect() })
 }
 
 /// The asset's fleet, among those that the viewer may see; ids are unique within their fleet only.

@@ -38,6 +38,7 @@ use crate::{
     feed::Feed,
     fleet::FleetId,
     observe::Metrics,
+    protocol::ErrorCode,
     region::{MaySee, ShapeLimits},
     store::Store,
     transport::Session,
@@ -144,7 +145,7 @@ impl Connected {
             return Ok(());
         }
         self.hub.metrics.fleets_denied.inc();
-        Err(Refusal { code: "forbidden", message: "the fleet is not granted".to_owned() })
+        Err(Refusal::new(ErrorCode::Forbidden, "the fleet is not granted"))
     }
 
     fn room(&self, fleet: &FleetId) -> String {

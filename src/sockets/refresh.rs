@@ -4,16 +4,17 @@
 
 use std::sync::{Arc, PoisonError};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Connected,
-    subscribe::{Ack, Refusal, answer},
+    subscribe::{Ack, Refusal, answer, read},
 };
 use crate::{
     auth::{Denied, Grants},
     clock::epoch_ms,
     fleet::FleetId,
+    protocol::{AuthRefresh, AuthRefreshed, ErrorCode, FleetSnapshot},
     transport::event_frame,
 };
 
@@ -22,12 +23,11 @@ pub(super) async fn token(connected: &Arc<Connected>, request: &Value, ack: Ack)
     answer(connected, ack, outcome);
 }
 
-async fn refresh(connected: &Arc<Connected>, request: &Value) -> Result<Value, Refusal> {
-    let token = request.get("token").ok_or_else(|| Refusal::bad("token is missing"))?;
-    let token = token.as_str().ok_or_else(|| Refusal::bad("token is not a string"))?;
-    let forbidden = |message: String| Refusal { code: "forbidden", message };
-    let grants = connected.hub.auth.admit(Some(token)).await.map_err(|denied| match denied {
-        Denied::Unavailable => Refusal { code: "unavailable", message: denied.to_string() },
+async fn refresh(connected: &Arc<Connected>, request: &Value) -> Result<AuthRefreshed, Refusal> {
+    let AuthRefresh { token } = read(request)?;
+    let forbidden = |message: String| Refusal::new(ErrorCode::Forbidden, message);
+    let grants = connected.hub.auth.admit(Some(&token)).await.map_err(|denied| match denied {
+        Denied::Unavailable => Refusal::new(ErrorCode::Unavailable, denied.to_string()),
         denied => forbidden(denied.to_string()),
     })?;
     if grants.subject != connected.grants().subject {
@@ -36,8 +36,7 @@ async fn refresh(connected: &Arc<Connected>, request: &Value) -> Result<Value, R
     let expires_ms = grants.expires_ms;
     change(connected, grants).await;
     connected.hub.metrics.tokens_refreshed.inc();
-    let expires_in_ms = expires_ms.map(|expires_ms| expires_ms - epoch_ms());
-    Ok(json!({"ok": true, "expires_in_ms": expires_in_ms}))
+    Ok(AuthRefreshed { expires_in_ms: expires_ms.map(|expires_ms| expires_ms - epoch_ms()) })
 }
 
 async fn change(connected: &Arc<Connected>, grants: Grants) {
@@ -58,6 +57,9 @@ async fn change(connected: &Arc<Connected>, grants: Grants) {
 
 /// What a dashboard shows of a fleet is what its snapshot said: an empty one takes it off the map.
 fn show_nothing(connected: &Connected, fleet: &FleetId) {
-    let snapshot = json!({"fleet": fleet.as_str(), "cursor": "", "part": 1, "parts": 1, "assets": []});
-    connected.viewer.session.send(&event_frame("fleet_snapshot", snapshot.to_string().as_bytes()));
+    let (fleet, cursor, assets) = (fleet.to_string(), String::new(), Vec::new());
+    let snapshot = FleetSnapshot { fleet, cursor, part: 1, parts: 1, assets };
+    if let Ok(text) = serde_json::to_vec(&snapshot) {
+        connected.viewer.session.send(&event_frame("fleet_snapshot", &text));
+    }
 }

@@ -2,17 +2,17 @@
 
 use std::{sync::Arc, time::Instant};
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Connected, Socket,
     allowance::Allowance,
-    subscribe::{Ack, Refusal, answer, behind_ack, interval_of},
+    subscribe::{Ack, Done, Refusal, answer, behind_ack, interval, read},
 };
 use crate::{
     dispatch::regions::Watched,
     fleet::FleetId,
+    protocol::{ErrorCode, RegionSubscribe, RegionSubscribed, RegionUnsubscribe},
     region::{RegionName, RegionRequest, Shape, ShapeSpec},
 };
 
@@ -49,7 +49,7 @@ impl OwnRegions {
         if others + cells > CELLS_MAX {
             let message =
                 format!("the regions together are larger than {} times the world", CELLS_MAX / 4096);
-            return Err(Refusal { code: "too_many", message });
+            return Err(Refusal::new(ErrorCode::TooMany, message));
         }
         self.cells.insert(region.clone(), cells);
         Ok(())
@@ -60,11 +60,10 @@ impl OwnRegions {
 pub(super) async fn watch(socket: &Socket, connected: &Arc<Connected>, request: Value, ack: Ack) {
     let (region, watched) = match subscribe(connected, &request).await {
         Ok(subscribed) => subscribed,
-        Err(refusal) => return answer(connected, ack, Err(refusal)),
+        Err(refusal) => return answer(connected, ack, Err::<Done, _>(refusal)),
     };
     let resumed = watched == Watched::Moved;
-    let body = json!({"ok": true, "region": region.as_str(), "resumed": resumed});
-    answer(connected, ack, Ok(body));
+    answer(connected, ack, Ok(RegionSubscribed { region: region.as_str().to_owned(), resumed }));
     behind_ack(socket, connected).await;
     connected.hub.regions.open(connected.viewer.id, region).await;
 }
@@ -73,19 +72,20 @@ async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(Regio
     let hub = &connected.hub;
     if !connected.regions().requests.take(Instant::now()) {
         let message = format!("more than {REQUESTS_PER_SECOND} region requests a second");
-        return Err(Refusal { code: "too_many", message });
+        return Err(Refusal::new(ErrorCode::TooMany, message));
     }
-    let region = name_of(request)?;
+    let RegionSubscribe { region, interval_ms, fleets } = read(request)?;
+    let region = region_name(&region)?;
     let is_known = connected.regions().cells.contains_key(&region);
     if !is_known && connected.subscriptions() >= hub.options.subscriptions_max {
         let message = format!("more than {} subscriptions", hub.options.subscriptions_max);
-        return Err(Refusal { code: "too_many", message });
+        return Err(Refusal::new(ErrorCode::TooMany, message));
     }
     let request = RegionRequest {
         region: region.clone(),
         shape: Arc::new(shape_of(connected, request)?),
-        interval: interval_of(request)?,
-        fleets: fleets_of(request)?,
+        interval: interval(interval_ms)?,
+        fleets: fleets.map(fleet_ids).transpose()?,
         may_see: connected.may_see(),
     };
     // Known from here on, so that whatever comes of it ends with the connection.
@@ -93,52 +93,45 @@ async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(Regio
     let Some(watched) = hub.regions.watch(&connected.viewer, request).await else {
         connected.regions().cells.remove(&region);
         hub.regions.unwatch(connected.viewer.id, region).await;
-        let message = "the assets of the region can not be read at the moment".to_owned();
-        return Err(Refusal { code: "unavailable", message });
+        let message = "the assets of the region can not be read at the moment";
+        return Err(Refusal::new(ErrorCode::Unavailable, message));
     };
     Ok((region, watched))
 }
 
 pub(super) async fn unwatch(connected: &Arc<Connected>, request: &Value, ack: Ack) {
-    let outcome = match name_of(request) {
+    let region = read(request).and_then(|RegionUnsubscribe { region }| region_name(&region));
+    let outcome = match region {
         Ok(region) => {
             let known = connected.regions().cells.remove(&region);
             if known.is_some() {
                 connected.hub.regions.unwatch(connected.viewer.id, region).await;
             }
-            Ok(json!({"ok": true}))
+            Ok(Done {})
         }
         Err(refusal) => Err(refusal),
     };
     answer(connected, ack, outcome);
 }
 
-fn name_of(request: &Value) -> Result<RegionName, Refusal> {
-    let name = request.get("region").ok_or_else(|| Refusal::bad("region is missing"))?;
-    let name = name.as_str().ok_or_else(|| Refusal::bad("region is not a string"))?;
+fn region_name(name: &str) -> Result<RegionName, Refusal> {
     RegionName::parse(name).map_err(|error| Refusal::bad(error.to_string()))
 }
 
 fn shape_of(connected: &Connected, request: &Value) -> Result<Shape, Refusal> {
-    let spec = ShapeSpec::deserialize(request).map_err(|error| Refusal::bad(error.to_string()))?;
+    let spec: ShapeSpec = read(request)?;
     Shape::parse(&spec, connected.hub.options.shapes).map_err(|error| Refusal::bad(error.to_string()))
 }
 
-fn fleets_of(request: &Value) -> Result<Option<foldhash::HashSet<FleetId>>, Refusal> {
-    let fleets = match request.get("fleets") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(fleets)) => fleets,
-        Some(_) => return Err(Refusal::bad("fleets is not an array")),
-    };
+fn fleet_ids(fleets: Vec<String>) -> Result<foldhash::HashSet<FleetId>, Refusal> {
     if fleets.len() > FLEETS_MAX {
         let message = format!("fleets names {}, at most {FLEETS_MAX} are allowed", fleets.len());
-        return Err(Refusal { code: "too_large", message });
+        return Err(Refusal::new(ErrorCode::TooLarge, message));
     }
-    let parse = |(index, fleet): (usize, &Value)| {
-        let fleet = fleet.as_str().ok_or_else(|| Refusal::bad(format!("fleets[{index}] is not a string")))?;
-        FleetId::parse(fleet).map_err(|error| Refusal::bad(format!("fleets[{index}]: {error}")))
+    let parse = |(index, fleet): (usize, String)| {
+        FleetId::parse(&fleet).map_err(|error| Refusal::bad(format!("fleets[{index}]: {error}")))
     };
-    fleets.iter().enumerate().map(parse).collect::<Result<_, _>>().map(Some)
+    fleets.into_iter().enumerate().map(parse).collect()
 }
 
 #[cfg(test)]
@@ -152,7 +145,7 @@ mod tests {
         for n in 0..4 {
             regions.note(&name(n), 4096).unwrap();
         }
-        assert_eq!(regions.note(&name(4), 1).unwrap_err().code, "too_many");
+        assert_eq!(regions.note(&name(4), 1).unwrap_err().code, ErrorCode::TooMany);
         regions.note(&name(2), 4096).unwrap();
         regions.note(&name(2), 1).unwrap();
         regions.note(&name(4), 4095).unwrap();

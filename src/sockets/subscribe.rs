@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use socketioxide::extract::AckSender;
 
@@ -10,12 +11,13 @@ use crate::{
     cluster::ClusterAdapter,
     dispatch::{Membership, Mode},
     fleet::FleetId,
+    protocol::{ErrorCode, FleetMode, FleetSubscribe, FleetSubscribed, FleetUnsubscribe},
     transport::BARRIER_EVENT,
 };
 
-const INTERVAL_MS_MIN: u64 = 50;
-const INTERVAL_MS_MAX: u64 = 10_000;
-const INTERVAL_MS_DEFAULT: u64 = 250;
+const INTERVAL_MS_MIN: u32 = 50;
+const INTERVAL_MS_MAX: u32 = 10_000;
+const INTERVAL_MS_DEFAULT: u32 = 250;
 /// How long a fleet's state may take to be loaded.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an acknowledgement may take to be queued before the snapshot goes out regardless.
@@ -24,59 +26,66 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A refused request: one of the contract's codes and what is wrong, by name.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    pub(super) code: &'static str,
+    pub(super) code: ErrorCode,
     pub(super) message: String,
 }
 
 impl Refusal {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
     pub(super) fn bad(message: impl Into<String>) -> Self {
-        Self { code: "bad_request", message: message.into() }
+        Self::new(ErrorCode::BadRequest, message)
     }
 }
 
 pub(super) type Ack = AckSender<ClusterAdapter>;
 
+/// A request without an answer of its own.
+#[derive(Debug, Serialize)]
+pub(super) struct Done {}
+
+/// Reads a request. The refusal names the member that is wrong.
+pub(super) fn read<'r, T: Deserialize<'r>>(request: &'r Value) -> Result<T, Refusal> {
+    // Other values would be repeated in the refusal, and might be a token.
+    if !request.is_object() {
+        return Err(Refusal::bad("the request is not an object"));
+    }
+    serde_path_to_error::deserialize(request).map_err(|error| {
+        let path = error.path().to_string();
+        let why = error.into_inner();
+        Refusal::bad(if path == "." { why.to_string() } else { format!("{path}: {why}") })
+    })
+}
+
 /// Answers a request; a client that asked for no answer gets none.
-pub(super) fn answer(connected: &Connected, ack: Ack, outcome: Result<Value, Refusal>) {
-    let body = outcome.unwrap_or_else(|refusal| {
-        connected.hub.metrics.subscriptions_refused.inc();
-        json!({"ok": false, "error": {"code": refusal.code, "message": refusal.message}})
-    });
+pub(super) fn answer(connected: &Connected, ack: Ack, outcome: Result<impl Serialize, Refusal>) {
+    let body = match outcome.map(serde_json::to_value) {
+        Ok(Ok(Value::Object(body))) => {
+            let ok = ("ok".to_owned(), Value::Bool(true));
+            Value::Object(std::iter::once(ok).chain(body).collect())
+        }
+        Ok(_) => json!({"ok": true}),
+        Err(Refusal { code, message }) => {
+            connected.hub.metrics.subscriptions_refused.inc();
+            json!({"ok": false, "error": {"code": code, "message": message}})
+        }
+    };
     // A viewer that left meanwhile has no use for the answer.
     ack.send(&body).ok();
 }
 
-pub(super) fn fleet_of(request: &Value) -> Result<FleetId, Refusal> {
-    let fleet = request.get("fleet").ok_or_else(|| Refusal::bad("fleet is missing"))?;
-    let fleet = fleet.as_str().ok_or_else(|| Refusal::bad("fleet is not a string"))?;
+pub(super) fn fleet_id(fleet: &str) -> Result<FleetId, Refusal> {
     FleetId::parse(fleet).map_err(|error| Refusal::bad(error.to_string()))
 }
 
-fn mode_of(request: &Value) -> Result<Mode, Refusal> {
-    let since = match request.get("since") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(cursor)) => Some(cursor.clone()),
-        Some(_) => return Err(Refusal::bad("since is not a string")),
-    };
-    match request.get("mode").map(Value::as_str) {
-        None | Some(Some("latest")) => {
-            let interval = interval_of(request)?;
-            Ok(Mode::Latest { interval, since })
-        }
-        Some(Some("each")) => Ok(Mode::Each { since }),
-        Some(_) => Err(Refusal::bad("mode is neither \"each\" nor \"latest\"")),
+pub(super) fn interval(interval_ms: Option<u32>) -> Result<Duration, Refusal> {
+    let interval_ms = interval_ms.unwrap_or(INTERVAL_MS_DEFAULT);
+    if !(INTERVAL_MS_MIN..=INTERVAL_MS_MAX).contains(&interval_ms) {
+        return Err(Refusal::bad(format!("interval_ms: {interval_ms} is not from 50 to 10000")));
     }
-}
-
-pub(super) fn interval_of(request: &Value) -> Result<Duration, Refusal> {
-    let interval_ms = match request.get("interval_ms") {
-        None | Some(Value::Null) => INTERVAL_MS_DEFAULT,
-        Some(value) => value
-            .as_u64()
-            .filter(|interval_ms| (INTERVAL_MS_MIN..=INTERVAL_MS_MAX).contains(interval_ms))
-            .ok_or_else(|| Refusal::bad("interval_ms is no whole number from 50 to 10000"))?,
-    };
-    Ok(Duration::from_millis(interval_ms))
+    Ok(Duration::from_millis(interval_ms.into()))
 }
 
 /// Acknowledgement, then snapshot, then updates, with nothing missed and nothing twice between them.
@@ -86,7 +95,7 @@ pub(super) async fn fleet(socket: &Socket, connected: &Arc<Connected>, request: 
             answer(connected, ack, Ok(body));
             fleet
         }
-        Err(refusal) => return answer(connected, ack, Err(refusal)),
+        Err(refusal) => return answer(connected, ack, Err::<Done, _>(refusal)),
     };
     behind_ack(socket, connected).await;
     connected.open(&fleet).await;
@@ -101,16 +110,24 @@ pub(super) async fn behind_ack(socket: &Socket, connected: &Connected) {
     }
 }
 
-async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(FleetId, Value), Refusal> {
+async fn subscribe(
+    connected: &Arc<Connected>,
+    request: &Value,
+) -> Result<(FleetId, FleetSubscribed), Refusal> {
     let hub = &connected.hub;
-    let (fleet, mode) = (fleet_of(request)?, mode_of(request)?);
+    let FleetSubscribe { fleet, mode, interval_ms, since } = read(request)?;
+    let fleet = fleet_id(&fleet)?;
+    let mode = match mode.unwrap_or_default() {
+        FleetMode::Latest => Mode::Latest { interval: interval(interval_ms)?, since },
+        FleetMode::Each => Mode::Each { since },
+    };
     connected.granted(&fleet)?;
     let others = connected.memberships().iter().filter(|known| known.fleet != fleet).count();
     if others + connected.regions().cells.len() >= hub.options.subscriptions_max {
         let message = format!("more than {} subscriptions", hub.options.subscriptions_max);
-        return Err(Refusal { code: "too_many", message });
+        return Err(Refusal::new(ErrorCode::TooMany, message));
     }
-    let unavailable = |message: &str| Refusal { code: "unavailable", message: message.to_owned() };
+    let unavailable = |message: &str| Refusal::new(ErrorCode::Unavailable, message);
     let watch = hub.feed.watch(&fleet);
     if watch.confirmed(hub.options.confirm_timeout).await.is_err() {
         return Err(unavailable("updates can not be subscribed to at the moment"));
@@ -124,15 +141,15 @@ async fn subscribe(connected: &Arc<Connected>, request: &Value) -> Result<(Fleet
     hub.audience.join(connected.viewer.id, &connected.room(&fleet));
     // Peers' events are another matter than updates: without them the subscription is still of use.
     hub.audience.confirmed(connected.viewer.id, hub.options.confirm_timeout).await.ok();
-    let body =
-        json!({"ok": true, "fleet": fleet.as_str(), "cursor": joined.cursor, "resumed": joined.resumed});
-    Ok((fleet, body))
+    let name = fleet.as_str().to_owned();
+    Ok((fleet, FleetSubscribed { fleet: name, cursor: joined.cursor, resumed: joined.resumed }))
 }
 
 pub(super) fn leave(connected: &Arc<Connected>, request: &Value, ack: Ack) {
-    let outcome = fleet_of(request).map(|fleet| {
+    let fleet = read(request).and_then(|FleetUnsubscribe { fleet }| fleet_id(&fleet));
+    let outcome = fleet.map(|fleet| {
         connected.forget(&fleet);
-        json!({"ok": true})
+        Done {}
     });
     answer(connected, ack, outcome);
 }

@@ -117,7 +117,7 @@ async fn bad_requests_are_answered_by_name() {
         (json!({"fleet": "f", "interval_ms": 49}), "bad_request", "interval_ms"),
         (json!({"fleet": "f", "interval_ms": "x"}), "bad_request", "interval_ms"),
         (json!({"fleet": "f", "since": 5}), "bad_request", "since"),
-        (json!([]), "bad_request", "fleet"),
+        (json!([]), "bad_request", "not an object"),
     ] {
         let ack = viewer.request("fleet_subscribe", request.clone()).await;
         assert_eq!(ack["ok"], false, "{request}");

@@ -30,6 +30,8 @@ mod fleets;
 mod harness;
 /// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
 mod kafka;
+/// Updates that were lost on their way without a trace.
+mod losses;
 /// The promise, against a model, while things fail.
 mod oracle;
 /// Stock clients through the sticky proxy of `docker/`.

@@ -159,6 +159,48 @@ async fn a_replica_that_ingests_nothing_sees_its_regions_through_outages_of_redi
     }
 }
 
+#[tokio::test]
+async fn a_gateway_that_only_relays_has_regions_of_what_passes_by() {
+    let mut redis = RedisServer::start().await;
+    let gateway = Gateway::builder().redis(&redis).env("FLEETCAST_SOURCE", "redis").start().await;
+    gateway.wait_ready().await;
+    let place = async |redis: &RedisServer, fleet: &str, asset: &str, ts: u32, lon: f64| {
+        let text =
+            json!({"assetId": asset, "fleetId": fleet, "ts": 1_790_000_000 + ts, "lat": 1, "lon": lon});
+        redis.command::<i64>(&["PUBLISH", &format!("updates:{fleet}"), &text.to_string()]).await
+    };
+    let patterns = async |redis: &RedisServer| redis.command::<i64>(&["PUBSUB", "NUMPAT"]).await;
+    assert_eq!(patterns(&redis).await, 0, "nobody watches a region");
+
+    let region = json!({"region": "r", "bbox": [0, 0, 10, 10], "interval_ms": 50});
+    let (mut viewer, mut map) = (Viewer::connect(gateway.addr(), "").await, Map::default());
+    assert_eq!(viewer.request("region_subscribe", region.clone()).await["ok"], true);
+    assert!(map.snapshot(&mut viewer).await.names().is_empty());
+    place(&redis, "f", "a", 1, 1.0).await;
+    place(&redis, "g", "b", 1, 2.0).await;
+    place(&redis, "g", "far", 1, 50.0).await;
+    map.until(&mut viewer, &["a", "b"]).await;
+    place(&redis, "g", "b", 0, 50.0).await;
+    place(&redis, "f", "a", 2, 50.0).await;
+    map.until(&mut viewer, &["b"]).await;
+
+    let (mut second, mut its_map) = (Viewer::connect(gateway.addr(), "").await, Map::default());
+    second.request("region_subscribe", region).await;
+    assert_eq!(its_map.snapshot(&mut second).await.names(), ["b"], "what passed by before it came");
+
+    redis.restart().await;
+    eventually("it listens again", async || patterns(&redis).await == 1).await;
+    place(&redis, "g", "c", 3, 4.0).await;
+    for (viewer, map) in [(&mut viewer, &mut map), (&mut second, &mut its_map)] {
+        while map.names() != ["b", "c"] {
+            map.next(viewer).await;
+        }
+    }
+    viewer.tear_down();
+    second.tear_down();
+    eventually("nothing is listened to for nobody", async || patterns(&redis).await == 0).await;
+}
+
 async fn a_tour(mut world: World) {
     world.place("f", "berlin", 13.4, 52.5).await;
     world.place("g", "hamburg", 10.0, 53.55).await;
@@ -248,7 +290,7 @@ async fn what_can_not_be_a_region_is_refused_by_name() {
         .map(|a| [a.cos(), a.sin()])
         .collect();
     for (request, code, why) in [
-        (json!({"bbox": [0, 0, 1, 1]}), "bad_request", "region is missing"),
+        (json!({"bbox": [0, 0, 1, 1]}), "bad_request", "missing field `region`"),
         (json!({"region": ""}), "bad_request", "region is empty"),
         (json!({"region": "r"}), "bad_request", "bbox, polygon, circle or geohash"),
         (json!({"region": "r", "bbox": [0, 0, 1, 91]}), "bad_request", "91"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fleetcast::protocol;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
@@ -59,7 +60,10 @@ impl Viewer {
             let next = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a packet in time");
             match next? {
                 Ok(Message::Text(text)) if text == "2" => self.send("3").await,
-                Ok(Message::Text(text)) => return Some(text.to_string()),
+                Ok(Message::Text(text)) => {
+                    check(&text);
+                    return Some(text.to_string());
+                }
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(_) => {}
             }
@@ -111,7 +115,10 @@ impl Viewer {
             let early = packet.starts_with("42[\"fleet_snapshot");
             assert!(quietly || !early, "the snapshot came before its acknowledgement");
             if let Some(rest) = packet.strip_prefix("437[") {
-                return serde_json::from_str(rest.strip_suffix(']').unwrap()).unwrap();
+                let answer = serde_json::from_str(rest.strip_suffix(']').unwrap()).unwrap();
+                protocol::check_answer(event, &answer)
+                    .unwrap_or_else(|error| panic!("{event}: {error}: {answer}"));
+                return answer;
             }
         }
     }
@@ -133,5 +140,18 @@ impl Viewer {
         let tcp = self.socket.into_inner();
         tcp.set_zero_linger().ok();
         drop(tcp);
+    }
+}
+
+/// Whatever a test is about: what the gateway sends beyond the legacy contract is what its types say.
+fn check(packet: &str) {
+    let Some(event) = packet.strip_prefix("42") else { return };
+    let Ok((name, data)) = serde_json::from_str::<(String, serde_json::Value)>(event) else { return };
+    if name.starts_with("fleet_s")
+        || name == "fleet_updates"
+        || name.starts_with("region_")
+        || name == "resync"
+    {
+        protocol::check_event(&name, &data).unwrap_or_else(|error| panic!("{name}: {error}: {data}"));
     }
 }

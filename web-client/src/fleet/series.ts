@@ -26,14 +26,14 @@ export class Series {
     const first = this.points[0]?.ts ?? Number.POSITIVE_INFINITY;
     const older = track
       .filter((point) => point.ts < first)
-      .map(toPoint)
+      .map((point) => toPoint(point, {}))
       .filter((point) => point !== null)
       .sort((a, b) => a.ts - b.ts);
     this.points = [...older, ...this.points].slice(-POINTS_MAX);
   }
 
   append(asset: Asset): void {
-    const point = toPoint({ ...asset.data, ts: asset.ts, lat: asset.lat, lon: asset.lon });
+    const point = toPoint(asset, asset.data);
     const last = this.points.at(-1);
     if (!point || (last && last.ts >= point.ts)) return;
     this.points.push(point);
@@ -47,13 +47,12 @@ export class Series {
   }
 }
 
-function toPoint(track: TrackPoint): SeriesPoint | null {
-  const { lat, lon, ts } = track;
+/** The gateway's tracks are positions alone; what an asset measures comes with its updates. */
+function toPoint(
+  { ts, lat, lon }: { ts: number; lat?: number; lon?: number },
+  data: Record<string, unknown>,
+): SeriesPoint | null {
   if (typeof lat !== 'number' || typeof lon !== 'number') return null;
-  // A history may nest the source's fields as `data` or carry them flat.
-  const nested = track.data;
-  const data =
-    typeof nested === 'object' && nested !== null ? (nested as Record<string, unknown>) : track;
   return {
     ts,
     x: fixedX(lon),
