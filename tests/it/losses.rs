@@ -2,10 +2,7 @@
 
 use serde_json::json;
 
-use crate::{
-    regions::World,
-    support::{Gateway, RedisServer, Viewer, eventually},
-};
+use crate::support::{Gateway, RedisServer, Viewer, World, eventually};
 
 #[tokio::test]
 async fn the_last_update_before_a_silence_is_found_though_its_message_was_lost() {

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::tokens::{SECRET, good, guarded, in_seconds, with_secret};
-use crate::{
-    regions::World,
-    support::{RedisServer, Viewer, eventually},
-};
+use crate::support::{RedisServer, Viewer, World, eventually};
 
 /// A gateway that wants tokens, with telemetry of the fleets `a`, `b` and `c`, one asset each, side by side.
 async fn guarded_world(name: &str) -> World {

@@ -8,6 +8,7 @@ pub mod node;
 mod process;
 mod redis;
 mod viewer;
+mod world;
 
 use std::{future::Future, time::Duration};
 
@@ -17,6 +18,7 @@ pub use kafka::Kafka;
 pub use process::Process;
 pub use redis::RedisServer;
 pub use viewer::Viewer;
+pub use world::World;
 
 /// How long an ordinary condition may take on a busy machine with two cores.
 pub const PATIENCE: Duration = Duration::from_secs(20);
