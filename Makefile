@@ -26,7 +26,7 @@ test: setup lint test-rust test-web ## Everything that CI runs
 
 .PHONY: test-rust
 test-rust: ## Unit and integration tests (real Redis, Kafka, stock clients); T=name for some
-	scripts/test-rust $(T)
+	CARGO="$(CARGO)" scripts/test-rust $(T)
 
 .PHONY: test-web
 test-web: ## Types, lints and unit tests of the web client
