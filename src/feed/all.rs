@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    Channels, Settings,
+    Channels,
     subscriber::{self, Event, Subscriber},
 };
 use crate::{clock::epoch_ms, fleet::FleetBatch, observe::Metrics, store::Redis};
@@ -40,7 +40,7 @@ impl AllFleets {
             ..subscriber::Gauges::default()
         };
         let connection =
-            subscriber::Settings { patterns: vec![channels.pattern()], ..Settings::default().connection };
+            subscriber::Settings { patterns: vec![channels.pattern()], ..subscriber::Settings::default() };
         Self { subscriber: Subscriber::new(redis, connection, gauges), channels, metrics: metrics.clone() }
     }
 

@@ -17,10 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub use simulation::Simulation;
 
-use crate::{
-    clock::epoch_ms,
-    {fleet::Record, values::InvalidValue},
-};
+use crate::{clock::epoch_ms, fleet::Record, values::InvalidValue};
 
 /// The demo's size and speed.
 #[derive(Debug, Clone, clap::Args)]

@@ -139,12 +139,12 @@ impl Office {
         if !topics.insert(topic.to_owned()) {
             return;
         }
-        make_topic(self.config.clone(), topic).await;
+        make_topic(&self.config, topic).await;
     }
 }
 
 /// Makes a topic of one partition, if it is not there and the brokers let us.
-pub(super) async fn make_topic(config: ClientConfig, topic: &str) {
+pub(super) async fn make_topic(config: &ClientConfig, topic: &str) {
     let made = async {
         let admin: AdminClient<_> = config.create_with_context(Quiet)?;
         let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1));

@@ -129,7 +129,7 @@ impl Kafka {
         let (life, leaving, restart_at) = (None, Vec::new(), Instant::now());
         let topic_made = settings.own_topic.clone().map(|topic| {
             let config = settings.producer();
-            tokio::spawn(async move { make_topic(config, &topic).await })
+            tokio::spawn(async move { make_topic(&config, &topic).await })
         });
         Self { settings, metrics, health, letters, life, leaving, restart_at, backoff, topic_made, tasks }
     }

@@ -37,7 +37,7 @@ impl Post {
         let sent = self.producer.send(record, Duration::from_secs(1)).await;
         if let Err((error, _)) = sent {
             // The consumer made the topic before it joined, unless the brokers were away then.
-            make_topic(self.settings.producer(), &self.topic).await;
+            make_topic(&self.settings.producer(), &self.topic).await;
             return Err(error.to_string());
         }
         Ok(())

@@ -67,7 +67,7 @@ impl RedisStore {
         let keys = self.keys(fleet);
         let mut both = redis::pipe();
         both.atomic();
-        both.cmd("MGET").arg(keys.epoch()).arg(keys.seq());
+        both.add_command(script::look(&keys));
         both.cmd("HGETALL").arg(keys.state());
         let mut parts = self.read(Read::Pipeline(&both)).await?.into_iter();
         let (counter, states) = (parts.next().unwrap_or(Value::Nil), parts.next().unwrap_or(Value::Nil));
@@ -134,10 +134,8 @@ impl RedisStore {
     /// Redis does not answer.
     pub async fn heads(&self, fleets: Vec<FleetId>) -> Result<Vec<(FleetId, Epoch, u64)>, StoreError> {
         let head = |fleet: FleetId| async move {
-            let keys = self.keys(&fleet);
-            let mut command = redis::cmd("MGET");
-            command.arg(keys.epoch()).arg(keys.seq());
-            let (epoch, seq) = script::read_look(Value::Array(self.read(Read::Command(&command)).await?))?;
+            let look = script::look(&self.keys(&fleet));
+            let (epoch, seq) = script::read_look(Value::Array(self.read(Read::Command(&look)).await?))?;
             Ok::<_, StoreError>(epoch.map(|epoch| (fleet, epoch, seq)))
         };
         let heads = stream::iter(fleets).map(head).buffer_unordered(ASKED_MAX);
