@@ -72,6 +72,18 @@ pub struct ProtocolError {
     pub message: String,
 }
 
+impl ProtocolError {
+    /// A refusal under its code.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// Asking again does not help.
+    pub fn bad(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::BadRequest, message)
+    }
+}
+
 /// How a fleet's updates are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(TS))]

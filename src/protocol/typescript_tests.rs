@@ -34,7 +34,7 @@ struct Circle {
 
 const HEAD: &str = "\
 // The events of the gateway that are not in the legacy contract, as types.
-// Made from src/protocol.rs by `make bless`; do not edit.
+// Made from src/protocol/ by `make bless`; do not edit.
 ";
 
 /// What TypeScript says better than a Rust type.
@@ -42,8 +42,6 @@ const TAIL: &str = "
 export type RegionSubscribe = Shape & RegionMembers;
 
 export type Ack<T = object> = ({ ok: true } & T) | { ok: false; error: ProtocolError };
-
-export type SubscribeAck = Ack<{ resumed: boolean; cursor?: string | null }>;
 ";
 
 fn declare<T: TS>(out: &mut String) {

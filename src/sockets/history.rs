@@ -12,11 +12,11 @@ use tokio::time::timeout;
 use super::{
     Connected,
     allowance::Allowance,
-    subscribe::{Ack, Refusal, answer, fleet_id, read as read_request},
+    subscribe::{Ack, answer, fleet_id, read as read_request},
 };
 use crate::{
     fleet::{AssetId, FleetId},
-    protocol::{AssetHistory, ErrorCode, FleetSummary, Fleets, Track, TrackPoint},
+    protocol::{AssetHistory, ErrorCode, FleetSummary, Fleets, ProtocolError as Refusal, Track, TrackPoint},
     store::{self, Store, StoreError},
 };
 

@@ -38,7 +38,7 @@ use crate::{
     feed::Feed,
     fleet::FleetId,
     observe::Metrics,
-    protocol::ErrorCode,
+    protocol::{ErrorCode, ProtocolError as Refusal},
     region::{MaySee, ShapeLimits},
     store::Store,
     transport::Session,
@@ -48,7 +48,6 @@ pub use expiry::{Expiries, watch as watch_expiries};
 pub use local::LocalViewers;
 use region::OwnRegions;
 use requests::{Request, Requests};
-use subscribe::Refusal;
 
 pub(crate) type Socket = SocketRef<ClusterAdapter>;
 

@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use super::{
     Connected,
-    subscribe::{Ack, Refusal, answer, read},
+    subscribe::{Ack, answer, read},
 };
 use crate::{
     auth::{Denied, Grants},
     clock::epoch_ms,
     fleet::FleetId,
-    protocol::{AuthRefresh, AuthRefreshed, ErrorCode, FleetSnapshot},
+    protocol::{AuthRefresh, AuthRefreshed, ErrorCode, FleetSnapshot, ProtocolError as Refusal},
     transport::event_frame,
 };
 

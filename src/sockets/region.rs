@@ -7,12 +7,12 @@ use serde_json::Value;
 use super::{
     Connected, Socket,
     allowance::Allowance,
-    subscribe::{Ack, Done, Refusal, answer, behind_ack, interval, read},
+    subscribe::{Ack, answer, behind_ack, interval, read},
 };
 use crate::{
     dispatch::regions::Watched,
     fleet::FleetId,
-    protocol::{ErrorCode, RegionSubscribe, RegionSubscribed, RegionUnsubscribe},
+    protocol::{ErrorCode, ProtocolError as Refusal, RegionSubscribe, RegionSubscribed, RegionUnsubscribe},
     region::{RegionName, RegionRequest, Shape, ShapeSpec},
 };
 
@@ -60,7 +60,7 @@ impl OwnRegions {
 pub(super) async fn watch(socket: &Socket, connected: &Arc<Connected>, request: Value, ack: Ack) {
     let (region, watched) = match subscribe(connected, &request).await {
         Ok(subscribed) => subscribed,
-        Err(refusal) => return answer(connected, ack, Err::<Done, _>(refusal)),
+        Err(refusal) => return answer(connected, ack, Err::<(), _>(refusal)),
     };
     let resumed = watched == Watched::Moved;
     answer(connected, ack, Ok(RegionSubscribed { region: region.as_str().to_owned(), resumed }));
@@ -107,7 +107,7 @@ pub(super) async fn unwatch(connected: &Arc<Connected>, request: &Value, ack: Ac
             if known.is_some() {
                 connected.hub.regions.unwatch(connected.viewer.id, region).await;
             }
-            Ok(Done {})
+            Ok(())
         }
         Err(refusal) => Err(refusal),
     };

@@ -13,9 +13,12 @@ use serde_json::Value;
 
 use super::{
     Connected, Socket,
-    subscribe::{Ack, Done, Refusal, answer},
+    subscribe::{Ack, answer},
 };
-use crate::{protocol::ErrorCode, transport::CloseReason};
+use crate::{
+    protocol::{ErrorCode, ProtocolError as Refusal},
+    transport::CloseReason,
+};
 
 /// How many requests of one viewer may wait: more than a dashboard that subscribes to everything that it
 /// may by default in one breath.
@@ -52,7 +55,7 @@ pub(super) fn take(connected: &Arc<Connected>, request: Request) -> Option<Turn>
         // Of a client that goes on regardless, not every refusal reaches it: it gets as many as socketioxide
         // holds for it.
         let message = format!("more than {WAITING_MAX} requests wait for an answer");
-        answer(connected, request.ack, Err::<Done, _>(Refusal::new(ErrorCode::TooMany, message)));
+        answer(connected, request.ack, Err::<(), _>(Refusal::new(ErrorCode::TooMany, message)));
         return None;
     }
     waiting.requests.push_back(request);

@@ -11,7 +11,9 @@ use crate::{
     cluster::ClusterAdapter,
     dispatch::{Membership, Mode},
     fleet::FleetId,
-    protocol::{ErrorCode, FleetMode, FleetSubscribe, FleetSubscribed, FleetUnsubscribe},
+    protocol::{
+        ErrorCode, FleetMode, FleetSubscribe, FleetSubscribed, FleetUnsubscribe, ProtocolError as Refusal,
+    },
     transport::BARRIER_EVENT,
 };
 
@@ -23,28 +25,7 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an acknowledgement may take to be queued before the snapshot goes out regardless.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A refused request: one of the contract's codes and what is wrong, by name.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) code: ErrorCode,
-    pub(super) message: String,
-}
-
-impl Refusal {
-    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
-
-    pub(super) fn bad(message: impl Into<String>) -> Self {
-        Self::new(ErrorCode::BadRequest, message)
-    }
-}
-
 pub(super) type Ack = AckSender<ClusterAdapter>;
-
-/// A request without an answer of its own.
-#[derive(Debug, Serialize)]
-pub(super) struct Done {}
 
 /// Reads a request. The refusal names the member that is wrong.
 pub(super) fn read<'r, T: Deserialize<'r>>(request: &'r Value) -> Result<T, Refusal> {
@@ -66,10 +47,11 @@ pub(super) fn answer(connected: &Connected, ack: Ack, outcome: Result<impl Seria
             let ok = ("ok".to_owned(), Value::Bool(true));
             Value::Object(std::iter::once(ok).chain(body).collect())
         }
+        // There is nothing to say but that it is done.
         Ok(_) => json!({"ok": true}),
-        Err(Refusal { code, message }) => {
+        Err(refusal) => {
             connected.hub.metrics.subscriptions_refused.inc();
-            json!({"ok": false, "error": {"code": code, "message": message}})
+            json!({"ok": false, "error": refusal})
         }
     };
     // A viewer that left meanwhile has no use for the answer.
@@ -95,7 +77,7 @@ pub(super) async fn fleet(socket: &Socket, connected: &Arc<Connected>, request: 
             answer(connected, ack, Ok(body));
             fleet
         }
-        Err(refusal) => return answer(connected, ack, Err::<Done, _>(refusal)),
+        Err(refusal) => return answer(connected, ack, Err::<(), _>(refusal)),
     };
     behind_ack(socket, connected).await;
     connected.open(&fleet).await;
@@ -147,9 +129,5 @@ async fn subscribe(
 
 pub(super) fn leave(connected: &Arc<Connected>, request: &Value, ack: Ack) {
     let fleet = read(request).and_then(|FleetUnsubscribe { fleet }| fleet_id(&fleet));
-    let outcome = fleet.map(|fleet| {
-        connected.forget(&fleet);
-        Done {}
-    });
-    answer(connected, ack, outcome);
+    answer(connected, ack, fleet.map(|fleet| connected.forget(&fleet)));
 }

@@ -8,18 +8,21 @@ import type {
   AuthExpiring,
   FleetSnapshot,
   FleetSubscribe,
+  FleetSubscribed,
   FleetSummary,
   FleetUpdates,
   ProtocolError,
   RegionSnapshot,
   RegionSubscribe,
+  RegionSubscribed,
   RegionUpdates,
   Resync,
   Shape,
-  SubscribeAck,
   TrackPoint,
 } from './protocol';
 import { AssetSet } from './subscription';
+
+type SubscribeAck = Ack<FleetSubscribed | RegionSubscribed>;
 
 export type TokenSource = string | (() => string | Promise<string>);
 

@@ -1,5 +1,5 @@
 // The events of the gateway that are not in the legacy contract, as types.
-// Made from src/protocol.rs by `make bless`; do not edit.
+// Made from src/protocol/ by `make bless`; do not edit.
 
 /**
  * The newest known state of one tracked vehicle or container.
@@ -376,5 +376,3 @@ in_ms: number, };
 export type RegionSubscribe = Shape & RegionMembers;
 
 export type Ack<T = object> = ({ ok: true } & T) | { ok: false; error: ProtocolError };
-
-export type SubscribeAck = Ack<{ resumed: boolean; cursor?: string | null }>;
