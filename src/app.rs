@@ -17,6 +17,7 @@ use crate::{
     http::{self, Admin, AdminGrant, AskReplicas, Ops, Replica, Replicas},
     observe::{Condition, History, MemoryClasses, Metrics, Readiness, RuntimeLag, Sampler},
     reload::{Reload, Reread},
+    runtimes::UpdateRuntime,
     shutdown::{self, Signals},
     sockets::SocketOptions,
     store::Store,
@@ -55,6 +56,8 @@ struct App {
     grace: Duration,
     auth: Authenticator,
     _lag: RuntimeLag,
+    /// Dropped after the tasks that it runs.
+    _updates: UpdateRuntime,
 }
 
 impl App {
@@ -73,11 +76,14 @@ impl App {
         if matches!(config.auth, AuthSettings::None) {
             tracing::warn!("authentication is off: everybody who reaches the public port sees every fleet");
         }
-        let lag = RuntimeLag::start(Handle::current(), Arc::clone(&metrics))
+        let updates = UpdateRuntime::start().context("cannot start the runtime of updates")?;
+        let runtimes = [Handle::current(), updates.handle().clone()];
+        let lag = RuntimeLag::start(&runtimes, Arc::clone(&metrics))
             .context("cannot sample the runtime")?;
 
         let (stop_sources, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = Tasks::default();
+        let update_tasks = tasks.on(updates.handle());
         let mut upstream = Upstream::build(config, &metrics, &readiness)?;
         let canary = &config.shared.canary;
         let own_key: Option<Arc<str>> =
@@ -95,9 +101,9 @@ impl App {
             tasks.spawn("key-set", key_set.run(stop.clone()));
         }
         let gateway =
-            Gateway::start(options, cluster, upstream.supply(), auth.clone(), &metrics, &tasks, &stop);
+            Gateway::start(options, cluster, upstream.supply(), auth.clone(), &metrics, (&tasks, &update_tasks), &stop);
         let store = upstream.store.clone();
-        upstream.start(&gateway, &metrics, &readiness, &tasks, &stop_sources, &stop);
+        upstream.start(&gateway, &metrics, &readiness, &update_tasks, &stop_sources, &stop);
 
         let memory = memory_classes(&gateway.engine, &gateway.audience, store.as_ref());
         let history = History::default();
@@ -121,7 +127,7 @@ impl App {
         tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
         serving.set_ready();
         let grace = config.shared.operation.shutdown_grace;
-        Ok(Self { gateway, tasks, stop_sources, stop, serving, grace, auth, _lag: lag })
+        Ok(Self { gateway, tasks, stop_sources, stop, serving, grace, auth, _lag: lag, _updates: updates })
     }
 
     /// Takes over what may change while the process runs.

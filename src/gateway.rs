@@ -70,7 +70,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the shards, the sweeper and the cluster on `tasks`; they end with `stop`. Without `cluster`
+    /// Starts the sweeper and the cluster on the first of `tasks`, the shards on the second, which are of
+    /// updates; they end with `stop`. Without `cluster`
     /// the sockets of this replica are all there are.
     #[must_use]
     pub fn start(
@@ -79,7 +80,7 @@ impl Gateway {
         supply: Supply,
         auth: Authenticator,
         metrics: &Arc<Metrics>,
-        tasks: &Tasks,
+        (tasks, update_tasks): (&Tasks, &Tasks),
         stop: &CancellationToken,
     ) -> Self {
         let message_bytes_max = options.engine.message_bytes_max;
@@ -92,8 +93,8 @@ impl Gateway {
             .ws_max_message_size(message_bytes_max + 16)
             .ws_max_frame_size(message_bytes_max + 16)
             .build_svc();
-        let dispatcher = Dispatcher::start(&options.dispatch, &supply.loader, metrics, tasks, stop);
-        let regions = Regions::start(supply.cells, metrics, tasks, stop);
+        let dispatcher = Dispatcher::start(&options.dispatch, &supply.loader, metrics, update_tasks, stop);
+        let regions = Regions::start(supply.cells, metrics, update_tasks, stop);
         let rooms = cluster.as_ref().map_or_else(Rooms::unneeded, cluster::Connection::rooms);
         let audience = Arc::new(Audience::new(rooms, metrics.clone()));
         let hub = Arc::new(Hub {

@@ -13,6 +13,7 @@ extern crate self as fleetcast;
 
 mod backoff;
 mod clock;
+mod runtimes;
 
 pub mod app;
 pub mod auth;

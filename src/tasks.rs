@@ -8,11 +8,14 @@ use std::{
     collections::HashMap,
     fmt,
     future::poll_fn,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::{
+    runtime::Handle,
+    task::{Id, JoinError, JoinSet},
+};
 
 #[cfg(panic = "abort")]
 compile_error!("one connection's panic must end that connection only: build with panic = \"unwind\"");
@@ -20,7 +23,9 @@ compile_error!("one connection's panic must end that connection only: build with
 /// Owner of the essential tasks.
 #[derive(Debug, Default)]
 pub struct Tasks {
-    running: Mutex<Running>,
+    running: Arc<Mutex<Running>>,
+    /// Whose workers run what is spawned; those of the caller, if nothing is said.
+    runtime: Option<Handle>,
 }
 
 #[derive(Debug, Default)]
@@ -50,10 +55,19 @@ impl fmt::Display for Ended {
 impl std::error::Error for Ended {}
 
 impl Tasks {
+    /// The same tasks, where others are added that `runtime` runs.
+    #[must_use]
+    pub fn on(&self, runtime: &Handle) -> Self {
+        Self { running: self.running.clone(), runtime: Some(runtime.clone()) }
+    }
+
     /// Runs a task that must not end before it is asked to. `name` is for the log.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let mut running = self.running();
-        let id = running.tasks.spawn(task).id();
+        let id = match &self.runtime {
+            Some(runtime) => running.tasks.spawn_on(task, runtime).id(),
+            None => running.tasks.spawn(task).id(),
+        };
         running.names.insert(id, name);
     }
 

@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use futures_util::FutureExt;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,9 @@ const LATER_MAX: usize = 256;
 const LOAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long to wait before a store that did not answer is asked again.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
+/// How long joins and leaves are left to gather after the last ones: in a storm of thousands, each of them
+/// alone would wake the shard's thread.
+const GATHERING: Duration = Duration::from_millis(1);
 /// How often waiting members are looked at.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -135,18 +138,25 @@ impl Shard {
     ) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Until then nobody is told about joins and leaves.
+        let mut gathering: Option<Instant> = None;
         loop {
             let (busy, restless) = (!self.turns.is_empty(), !self.restless.is_empty());
+            let gathered = gathering.unwrap_or(self.started);
             // In no fixed order: a storm of joins must not keep updates waiting, nor the other way round.
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some(control) = controls.recv() => {
+                Some(control) = controls.recv(), if gathering.is_none() => {
                     self.control(control);
                     for _ in 1..CONTROLS_PER_TURN {
                         let Ok(control) = controls.try_recv() else { break };
                         self.control(control);
                     }
+                    if controls.is_empty() {
+                        gathering = Some(Instant::now() + GATHERING);
+                    }
                 }
+                () = sleep_until(gathered), if gathering.is_some() => gathering = None,
                 Some(item) = data.recv(), if self.later < LATER_MAX => {
                     self.data(item);
                     for _ in 1..BATCHES_PER_TURN {

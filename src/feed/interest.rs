@@ -152,15 +152,12 @@ impl<C: Clone + Eq + Hash + Ord, T: Default> Interest<C, T> {
         &self.channels[channel].tag
     }
 
-    /// One holder less. Releasing more often than holding is ignored.
-    pub fn release(&mut self, channel: &C, now: Instant) {
-        let Some(entry) = self.channels.get_mut(channel) else { return };
-        if entry.holders == 0 {
-            return;
-        }
+    /// One holder less; true if nobody holds it any more. Releasing more often than holding is ignored.
+    pub fn release(&mut self, channel: &C, now: Instant) -> bool {
+        let Some(entry) = self.channels.get_mut(channel).filter(|entry| entry.holders > 0) else { return false };
         entry.holders -= 1;
         if entry.holders > 0 {
-            return;
+            return false;
         }
         match entry.phase {
             Phase::Idle | Phase::Unsubscribing => self.forget_if_idle(channel),
@@ -170,6 +167,7 @@ impl<C: Clone + Eq + Hash + Ord, T: Default> Interest<C, T> {
                 self.timers.insert((due, channel.clone()));
             }
         }
+        true
     }
 
     /// Whether messages of `channel` arrive: subscribed, and no command for it in flight.

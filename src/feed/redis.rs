@@ -75,6 +75,8 @@ pub struct RedisFeed {
 #[derive(Debug)]
 struct Inbound {
     watches: RedisWatches,
+    /// Whose the channels are that messages came from; gone with the subscription.
+    owners: HashMap<Channel, Owner>,
     sequences: Sequences<Epoch>,
     handoff: Handoff,
     metrics: Arc<Metrics>,
@@ -101,6 +103,7 @@ impl Feed {
         let (out, bursts) = mpsc::channel(BURSTS_MAX);
         let inbound = Inbound {
             watches: watches.clone(),
+            owners: HashMap::new(),
             sequences: Sequences::new(),
             handoff: Handoff::new(settings.handoff_bytes_max),
             metrics: metrics.clone(),
@@ -139,6 +142,7 @@ impl Inbound {
             Event::Changed(changes) => self.changed(&changes),
             Event::Lost => {
                 self.sequences.forget_all();
+                self.owners = HashMap::new();
                 self.handoff.link(FeedEvent::Lost);
             }
             Event::Restored => self.handoff.link(FeedEvent::Restored),
@@ -147,26 +151,36 @@ impl Inbound {
 
     fn messages(&mut self, messages: &[redis::Msg]) {
         let received_ms = epoch_ms();
-        // A burst holds few channels and many messages: each name is looked up once.
-        let mut owners: HashMap<&str, Owner> = HashMap::new();
         for message in messages {
             let channel = message.get_channel_name();
-            let fleet = match owners.entry(channel).or_insert_with(|| self.watches.owner(channel)) {
-                Owner::Fleet(fleet) => fleet,
-                Owner::Other => {
+            match self.owner(channel) {
+                Some(Owner::Fleet(fleet)) => self.message(&fleet, channel, message, received_ms),
+                Some(Owner::Other) => {
                     let payload = Bytes::copy_from_slice(message.get_payload_bytes());
                     self.metrics.feed_dropped.inc_by(u64::from(!self.handoff.push_other(payload)));
-                    continue;
                 }
-                Owner::Nobody => continue,
-            };
-            match self.watches.channels.decode(fleet, message.get_payload_bytes(), received_ms) {
-                Ok((batch, epoch)) => self.admit(batch, epoch),
-                Err(error) => {
-                    self.metrics.feed_undecodable.inc();
-                    if self.handoff.gap(fleet, GapReason::Unreadable) {
-                        tracing::warn!(%channel, %error, "a message can not be read");
-                    }
+                None => {}
+            }
+        }
+    }
+
+    /// `None` if nobody wants the channel; it still arrives for a moment after UNSUBSCRIBE.
+    fn owner(&mut self, channel: &str) -> Option<Owner> {
+        if let Some(owner) = self.owners.get(channel) {
+            return Some(owner.clone());
+        }
+        let owner = self.watches.owner(channel)?;
+        self.owners.insert(channel.into(), owner.clone());
+        Some(owner)
+    }
+
+    fn message(&mut self, fleet: &FleetId, channel: &str, message: &redis::Msg, received_ms: i64) {
+        match self.watches.channels.decode(fleet, message.get_payload_bytes(), received_ms) {
+            Ok((batch, epoch)) => self.admit(batch, epoch),
+            Err(error) => {
+                self.metrics.feed_undecodable.inc();
+                if self.handoff.gap(fleet, GapReason::Unreadable) {
+                    tracing::warn!(%channel, %error, "a message can not be read");
                 }
             }
         }
@@ -198,6 +212,9 @@ impl Inbound {
 
     fn changed(&mut self, changes: &[Change<Channel>]) {
         for change in changes {
+            if !change.subscribed {
+                self.owners.remove(&change.channel);
+            }
             let Some(name) = self.watches.channels.fleet(&change.channel) else {
                 if change.late {
                     self.handoff.other_missed();
@@ -215,22 +232,20 @@ impl Inbound {
 }
 
 /// Whose channel it is.
+#[derive(Debug, Clone)]
 enum Owner {
     Fleet(FleetId),
     Other,
-    /// Nobody wants it; it still arrives for a moment after UNSUBSCRIBE.
-    Nobody,
 }
 
 impl RedisWatches {
-    fn owner(&self, channel: &str) -> Owner {
+    fn owner(&self, channel: &str) -> Option<Owner> {
         if !self.subscriptions.knows(channel) {
-            return Owner::Nobody;
+            return None;
         }
-        match self.channels.fleet(channel).map(FleetId::parse) {
-            None => Owner::Other,
-            Some(Ok(fleet)) => Owner::Fleet(fleet),
-            Some(Err(_)) => Owner::Nobody,
+        match self.channels.fleet(channel) {
+            None => Some(Owner::Other),
+            Some(fleet) => FleetId::parse(fleet).ok().map(Owner::Fleet),
         }
     }
 }

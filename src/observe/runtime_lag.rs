@@ -34,20 +34,22 @@ pub struct RuntimeLag {
 }
 
 impl RuntimeLag {
-    /// Starts sampling the runtime of `handle`.
+    /// Starts sampling `runtimes`.
     ///
     /// # Errors
     /// No thread can be had.
-    pub fn start(handle: Handle, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub fn start(runtimes: &[Handle], metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let watched = |handle: &Handle| (handle.clone(), Workers::new(handle.metrics()), Arc::default());
+        let mut runtimes: Vec<(Handle, Workers, Arc<AtomicBool>)> = runtimes.iter().map(watched).collect();
         let sample = move || {
-            let mut workers = Workers::new(handle.metrics());
-            let waiting = Arc::new(AtomicBool::new(false));
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(TICK);
-                workers.sample(Instant::now(), |age| metrics.runtime_lag.observe(age.as_secs_f64()));
-                post(&handle, &metrics, &waiting);
+                for (handle, workers, waiting) in &mut runtimes {
+                    workers.sample(Instant::now(), |age| metrics.runtime_lag.observe(age.as_secs_f64()));
+                    post(handle, &metrics, waiting);
+                }
             }
         };
         let thread = std::thread::Builder::new().name("runtime-lag".to_owned()).spawn(sample)?;
@@ -159,7 +161,7 @@ mod tests {
     fn both_histograms_fill() {
         let metrics = Arc::new(Metrics::default());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
-        let lag = RuntimeLag::start(runtime.handle().clone(), Arc::clone(&metrics)).unwrap();
+        let lag = RuntimeLag::start(&[runtime.handle().clone()], Arc::clone(&metrics)).unwrap();
         std::thread::sleep(Duration::from_millis(100));
         drop(lag);
         let mut registry = prometheus_client::registry::Registry::default();

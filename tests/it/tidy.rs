@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("shutdown", &[]),
     ("protocol", &[]),
+    ("runtimes", &[]),
     ("tasks", &[]),
     ("region", &["fleet"]),
     ("observe", &["clock", "values"]),

@@ -7,6 +7,7 @@ mod churn;
 mod fanout;
 mod firehose;
 mod idle;
+mod joins;
 mod ramp;
 mod slow;
 mod storm;
@@ -31,12 +32,13 @@ pub(crate) struct Scenario {
     charts: fn(&Report) -> Vec<Chart>,
 }
 
-pub(crate) const ALL: [&Scenario; 7] = [
+pub(crate) const ALL: [&Scenario; 8] = [
     &fanout::SCENARIO,
     &ramp::SCENARIO,
     &firehose::SCENARIO,
     &churn::SCENARIO,
     &storm::SCENARIO,
+    &joins::SCENARIO,
     &slow::SCENARIO,
     &idle::SCENARIO,
 ];
