@@ -22,6 +22,9 @@ pub enum Payload {
     Object,
 }
 
+/// Room for most messages with their escapes.
+const SCRATCH_BYTES: usize = 512;
+
 /// About how long a burst becomes; characters that need an escape make it longer.
 pub(super) fn burst_bytes(updates: &[Update]) -> usize {
     updates.iter().map(|update| update.raw.len() + 48).sum()
@@ -30,7 +33,7 @@ pub(super) fn burst_bytes(updates: &[Update]) -> usize {
 /// One burst: a `fleet_update` per message, in order, as one buffer of whole frames.
 pub(super) fn burst(payload: Payload, updates: &[Update]) -> Bytes {
     let mut out = BytesMut::with_capacity(burst_bytes(updates));
-    let mut scratch = Vec::new();
+    let mut scratch = Vec::with_capacity(SCRATCH_BYTES);
     for update in updates {
         put_message(&mut out, &mut scratch, payload, &update.raw);
     }
@@ -48,8 +51,11 @@ fn put_message(out: &mut BytesMut, scratch: &mut Vec<u8>, payload: Payload, raw:
         return put_event_frame(out, "fleet_update", raw);
     }
     scratch.clear();
-    let text = String::from_utf8_lossy(raw);
-    if serde_json::to_writer(&mut *scratch, text.as_ref()).is_ok() {
+    let written = match std::str::from_utf8(raw) {
+        Ok(text) => serde_json::to_writer(&mut *scratch, text),
+        Err(_) => serde_json::to_writer(&mut *scratch, &String::from_utf8_lossy(raw)),
+    };
+    if written.is_ok() {
         put_event_frame(out, "fleet_update", scratch);
     }
 }

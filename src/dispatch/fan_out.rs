@@ -56,7 +56,7 @@ impl Stream {
 
 impl Fleet {
     /// Sends the burst under way to the next members. What it answers is the end of a burst.
-    pub(super) fn fan_out(&mut self, work: &mut Work) -> Option<Ages> {
+    pub(super) fn fan_out(&mut self, work: &mut Work, turns: &mut Budget) -> Option<Ages> {
         let mut stream = self.stream.take()?;
         let mut budget = Budget::default();
         // Places up to here may be taken; the slab grows only by joins, which come after this burst.
@@ -70,6 +70,7 @@ impl Fleet {
             stream.next += 1;
         }
         stream.deliveries += work.deliveries - before;
+        turns.take(&budget);
         if stream.next < places {
             self.stream = Some(stream);
             return None;

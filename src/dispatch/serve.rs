@@ -47,6 +47,11 @@ impl Budget {
         self.0 == 0
     }
 
+    /// Takes what another chunk cost out of this one.
+    pub(super) fn take(&mut self, other: &Self) {
+        self.spend(CHUNK_COST - other.0);
+    }
+
     fn spend(&mut self, cost: usize) {
         self.0 = self.0.saturating_sub(cost);
     }
@@ -100,7 +105,7 @@ impl Pass {
 
 impl Fleet {
     /// Serves the next members of the round that is under way.
-    pub(super) fn serve(&mut self, work: &mut Work) {
+    pub(super) fn serve(&mut self, work: &mut Work, turns: &mut Budget) {
         let Some(mut pass) = self.pass.take() else { return };
         let mut budget = Budget::default();
         while self.complete && !budget.is_spent() {
@@ -111,7 +116,7 @@ impl Fleet {
         while !budget.is_spent() {
             let Some(&key) = self.unsettled.range(pass.next..).next() else {
                 self.recent.take_if(|recent| recent.is_idle());
-                return;
+                return turns.take(&budget);
             };
             budget.visit();
             if self.serve_member(key, &mut pass, &mut budget, work) {
@@ -119,6 +124,7 @@ impl Fleet {
             }
             self.settle(key);
         }
+        turns.take(&budget);
         self.pass = Some(pass);
     }
 

@@ -21,7 +21,7 @@ use super::{
     member::Joining,
     membership::Token,
     senders::send_later,
-    serve::Pass,
+    serve::{Budget, Pass},
 };
 use crate::{
     fleet::{Epoch, FleetBatch, FleetId},
@@ -167,7 +167,7 @@ impl Shard {
                 _ = ticks.tick(), if restless => self.tick(),
                 () = tokio::task::yield_now(), if busy => {}
             }
-            self.take_turn();
+            self.take_turns();
         }
     }
 
@@ -236,10 +236,21 @@ impl Shard {
         }
     }
 
-    fn take_turn(&mut self) {
-        let Some(fleet) = self.turns.pop_front() else { return };
+    /// Turns that together cost a chunk: between two chunks the runtime looks at its sockets, which costs as much
+    /// as a send.
+    fn take_turns(&mut self) {
+        let mut turns = Budget::default();
+        while !turns.is_spent()
+            && let Some(fleet) = self.turns.pop_front()
+        {
+            turns.visit();
+            self.take_turn(&fleet, &mut turns);
+        }
+    }
+
+    fn take_turn(&mut self, fleet: &FleetId, turns: &mut Budget) {
         // It may be gone, and even be another one by now: that one has nothing to do, or does it now.
-        let Some(entry) = self.fleets.get_mut(&fleet) else { return };
+        let Some(entry) = self.fleets.get_mut(fleet) else { return };
         entry.queued = false;
         let mut gap = false;
         while entry.stream.is_none()
@@ -249,14 +260,14 @@ impl Shard {
             gap |= entry.begin_burst(&batch, epoch);
         }
         let mut work = Work::default();
-        let ages = entry.fan_out(&mut work);
-        entry.serve(&mut work);
+        let ages = entry.fan_out(&mut work, turns);
+        entry.serve(&mut work, turns);
         self.count(work, ages);
         if gap {
-            self.load(&fleet, true);
+            self.load(fleet, true);
         }
-        self.queue(&fleet);
-        self.note(&fleet);
+        self.queue(fleet);
+        self.note(fleet);
     }
 
     /// Keeps the lists of fleets after something changed in one of them.

@@ -20,6 +20,9 @@ const LINEAR_MAX: usize = 32;
 ///
 /// Members are matched by the text of their names as written, without undoing escapes.
 pub(super) fn merge(older: &Bytes, newer: &Bytes) -> Bytes {
+    if walk_alike(older.trim_ascii_start(), newer.trim_ascii_start(), DEPTH_MAX).is_some() {
+        return newer.clone();
+    }
     let (Some(base), Some(change)) = (Members::of(older), Members::of(newer)) else {
         return newer.clone();
     };
@@ -110,6 +113,33 @@ impl<'t> Members<'t> {
             }
         }
         out.push(b'}');
+    }
+}
+
+/// Lengths of the two objects that the texts start with, if these have the same members in the same order at every
+/// depth: what a source says again and again. Then nothing of the older is left, and no list had to be made.
+fn walk_alike(older: &[u8], newer: &[u8], depth: usize) -> Option<(usize, usize)> {
+    let (mut old, mut new) = (older.strip_prefix(b"{")?, newer.strip_prefix(b"{")?);
+    loop {
+        (old, new) = (old.trim_ascii_start(), new.trim_ascii_start());
+        if old.starts_with(b"}") && new.starts_with(b"}") {
+            return Some((older.len() - old.len() + 1, newer.len() - new.len() + 1));
+        }
+        let len = (old.first()? == &b'"').then(|| string_len(old)).flatten()?;
+        let (name, rest) = old.split_at_checked(len)?;
+        (old, new) = (rest.trim_ascii_start(), new.strip_prefix(name)?.trim_ascii_start());
+        (old, new) = (old.strip_prefix(b":")?.trim_ascii_start(), new.strip_prefix(b":")?.trim_ascii_start());
+        let are_objects = depth > 0 && old.starts_with(b"{") && new.starts_with(b"{");
+        let (old_len, new_len) = match are_objects {
+            true => walk_alike(old, new, depth - 1)?,
+            false => (value_len(old)?, value_len(new)?),
+        };
+        (old, new) = (old.get(old_len..)?.trim_ascii_start(), new.get(new_len..)?.trim_ascii_start());
+        match (old.strip_prefix(b","), new.strip_prefix(b",")) {
+            (Some(old_rest), Some(new_rest)) => (old, new) = (old_rest, new_rest),
+            (None, None) => {}
+            _ => return None,
+        }
     }
 }
 

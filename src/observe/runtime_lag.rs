@@ -8,7 +8,9 @@
 //!   of the current turn is how long an event that is ready now has waited for that worker at least, and over
 //!   many ticks it is distributed as that wait is. A parked worker waits for events, so its age is 0.
 //! * **Schedule delay**, one sample per tick. A task posted from outside runs after everything queued before
-//!   it: this is what a command from another thread waits, whichever worker takes it.
+//!   it: this is what a command from another thread waits, whichever worker takes it. While a worker is parked
+//!   it would take it at once: then nothing is posted, since waking workers that have nothing to do is what
+//!   a sampler should not cost, and the sample is 0.
 
 use std::{
     sync::{
@@ -24,7 +26,7 @@ use tokio::runtime::{Handle, RuntimeMetrics};
 use super::Metrics;
 
 /// Short enough to see a turn of 15 ms several times, long enough to cost a fraction of a percent of a core.
-const TICK: Duration = Duration::from_millis(3);
+const TICK: Duration = Duration::from_millis(5);
 
 /// The running sampler; it ends when dropped.
 #[derive(Debug)]
@@ -47,8 +49,13 @@ impl RuntimeLag {
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(TICK);
                 for (handle, workers, waiting) in &mut runtimes {
-                    workers.sample(Instant::now(), |age| metrics.runtime_lag.observe(age.as_secs_f64()));
-                    post(handle, &metrics, waiting);
+                    let parked =
+                        workers.sample(Instant::now(), |age| metrics.runtime_lag.observe(age.as_secs_f64()));
+                    if parked {
+                        metrics.runtime_schedule_delay.observe(0.0);
+                    } else {
+                        post(handle, &metrics, waiting);
+                    }
                 }
             }
         };
@@ -99,18 +106,21 @@ impl Workers {
         Self { runtime, seen }
     }
 
-    /// Tells the age of every worker's current turn.
-    fn sample(&mut self, now: Instant, mut age: impl FnMut(Duration)) {
+    /// Tells the age of every worker's current turn, and whether one is parked.
+    fn sample(&mut self, now: Instant, mut age: impl FnMut(Duration)) -> bool {
+        let mut any_parked = false;
         for (worker, seen) in self.seen.iter_mut().enumerate() {
             let park_unpark_count = self.runtime.worker_park_unpark_count(worker);
             let busy = self.runtime.worker_total_busy_duration(worker);
             // Counted at each park and at each unpark: odd means parked.
             let is_parked = park_unpark_count % 2 == 1;
+            any_parked |= is_parked;
             if is_parked || seen.park_unpark_count != park_unpark_count || seen.busy != busy {
                 *seen = Seen { park_unpark_count, busy, turn_began: now };
             }
             age(now - seen.turn_began);
         }
+        any_parked
     }
 }
 

@@ -75,9 +75,15 @@ pub(crate) fn server_frame(opcode: Opcode, payload: &[u8]) -> Bytes {
 
 /// Appends one final, unmasked frame.
 pub(crate) fn put_server_frame(out: &mut BytesMut, opcode: Opcode, payload: &[u8]) {
-    out.reserve(HEADER_BYTES_MAX + payload.len());
-    put_header(out, opcode, payload.len(), 0);
-    out.put_slice(payload);
+    put_server_frame_of(out, opcode, &[payload]);
+}
+
+/// The same with a payload in parts.
+pub(crate) fn put_server_frame_of(out: &mut BytesMut, opcode: Opcode, parts: &[&[u8]]) {
+    let len = parts.iter().map(|part| part.len()).sum();
+    out.reserve(HEADER_BYTES_MAX + len);
+    put_header(out, opcode, len, 0);
+    parts.iter().for_each(|part| out.put_slice(part));
 }
 
 /// Appends one frame masked with the zero key, which leaves the payload as it is: the form in which a
