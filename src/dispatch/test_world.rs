@@ -169,7 +169,7 @@ pub(super) fn event(text: &str) -> (String, Value) {
     (name, argument)
 }
 
-/// Lets the shard do everything that it can do now.
+/// Lets the shard do everything that it can do now; joins and leaves gather for a moment.
 pub(super) async fn settle() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
 }
