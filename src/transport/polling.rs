@@ -127,7 +127,7 @@ async fn get(session: Arc<Session>) -> Response {
 
 /// Resolves when a websocket is being probed and this GET has waited long enough; the probe wakes it.
 async fn probing(session: &Session) {
-    let begun = session.probe_begun.notified();
+    let begun = session.probe_changed.notified();
     tokio::pin!(begun);
     begun.as_mut().enable();
     if !matches!(&session.lock().link, Link::Polling(polling) if polling.probing) {
@@ -216,7 +216,7 @@ fn accept(session: &Session, binary: bool, body: &Bytes) -> Response {
                 session.close_locked(state, CloseReason::TransportError, None);
             }
         }
-        Err(_) => session.close_locked(state, CloseReason::ParseError, None),
+        Err(_) => session.breach(state),
     }
     Session::wake_reader(state);
     ([(header::CONTENT_TYPE, "text/html")], "ok").into_response()

@@ -47,12 +47,10 @@ impl Engine {
         let wanted = look.ok().and_then(|len| self.wanted(bytes.get(..len)?, peer));
         let Some(Wanted { head_bytes, protocol, handshake, answer }) = wanted else { return Some(socket) };
         // Asked last, since whoever is admitted uses up a place; who is not is told so by the HTTP server.
-        if self.busy().is_some() {
-            return Some(socket);
-        }
+        let Ok(seat) = self.shared.admit(&handshake) else { return Some(socket) };
         if socket.try_read(&mut bytes[..head_bytes]).is_ok_and(|read| read == head_bytes) {
             let opening = Opening { wire: Wire::new(socket), answer: &answer, read_ahead: &mut [] };
-            self.start(protocol, false, handshake, Some(opening));
+            self.start(protocol, false, handshake, seat, Some(opening));
         }
         None
     }

@@ -18,6 +18,8 @@ mod canary;
 mod cli;
 /// Stock JavaScript clients of every generation, unchanged.
 mod clients;
+/// The edge beside a real Node server, case by case.
+mod comparison;
 /// A member of a cluster with real Node replicas.
 mod cluster;
 /// What the edge answers, with Node's own error codes.
