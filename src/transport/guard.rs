@@ -2,7 +2,7 @@
 //! what may be said when. Node ends the session of whoever breaks it; socketioxide lets much of it pass.
 //!
 //! Pure, and the only place of the transport that reads what clients say in Socket.IO. Invariants: the work is
-//! linear in the packet, and a session's guard is two bytes; what a stock client says passes.
+//! linear in the packet, and a session's guard is three bytes; what a stock client says passes.
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
@@ -11,6 +11,10 @@ use super::Protocol;
 
 /// Attachments of one packet, as in Node.
 const ATTACHMENTS_MAX: u8 = 10;
+
+/// How often one session may ask to be let in. Each time costs a look at a token and a line in the log; a stock
+/// client that was refused comes back with a connection of its own.
+const CONNECTS_MAX: u8 = 100;
 
 /// Names that mean something to Node's sockets themselves.
 const RESERVED: [&str; 6] =
@@ -32,6 +36,7 @@ enum Main {
 #[derive(Debug)]
 pub(super) struct Guard {
     main: Main,
+    connects: u8,
     attachments_due: u8,
 }
 
@@ -39,7 +44,7 @@ impl Guard {
     pub(super) fn new(protocol: Protocol) -> Self {
         // Clients of protocol 3 are connected without asking.
         let main = if protocol == Protocol::V3 { Main::Asked } else { Main::Out };
-        Self { main, attachments_due: 0 }
+        Self { main, connects: 0, attachments_due: 0 }
     }
 
     /// The client has been let in.
@@ -75,7 +80,9 @@ impl Guard {
         let is_main = packet.is_of_main(protocol);
         match (packet.kind, self.main) {
             (Kind::Connect, _) if !is_main => Ok(()), // It is told that there is none.
+            (Kind::Connect, Main::Out) if self.connects >= CONNECTS_MAX => Err(Breach("CONNECT without end")),
             (Kind::Connect, Main::Out) => {
+                self.connects += 1;
                 self.main = Main::Asked;
                 Ok(())
             }
@@ -348,6 +355,16 @@ mod tests {
         let mut old = Guard::new(Protocol::V3);
         assert_eq!(old.text(Protocol::V3, br#"2/?a=b,["x"]"#), Ok(()));
         assert!(old.text(Protocol::V3, b"0").is_err());
+    }
+
+    #[test]
+    fn nobody_asks_for_ever() {
+        let mut guard = Guard::new(Protocol::V4);
+        for _ in 0..CONNECTS_MAX {
+            assert!(says(&mut guard, "0"));
+            guard.put_out();
+        }
+        assert!(!says(&mut guard, "0"));
     }
 
     #[test]

@@ -12,16 +12,18 @@ mod support;
 mod admin;
 /// Tokens: who is let in, what they may see, and until when.
 mod auth;
+/// Bad inputs that broke other servers, row by row.
+mod bad_inputs;
 /// The delivery canary: ready means that updates arrive.
 mod canary;
 /// Options, exit codes, help.
 mod cli;
 /// Stock JavaScript clients of every generation, unchanged.
 mod clients;
-/// The edge beside a real Node server, case by case.
-mod comparison;
 /// A member of a cluster with real Node replicas.
 mod cluster;
+/// The edge beside a real Node server, case by case.
+mod comparison;
 /// What the edge answers, with Node's own error codes.
 mod edge;
 /// Updates of watched fleets through Redis, in churn and outages.
@@ -32,6 +34,8 @@ mod fleets;
 mod harness;
 /// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
 mod kafka;
+/// How many connections one address and one user have.
+mod limits;
 /// Updates that were lost on their way without a trace.
 mod losses;
 /// The promise, against a model, while things fail.
