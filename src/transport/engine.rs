@@ -12,7 +12,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header, request::Parts};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -148,6 +148,10 @@ impl Engine {
 
     /// Answers one request on the Socket.IO path.
     pub async fn handle(self, request: Request<Body>) -> Response {
+        if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+            // RFC 9112, section 3.2, and Node's parser.
+            return (StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")]).into_response();
+        }
         let admittance = self.shared.admittance();
         let origins = &admittance.origins;
         let origin = request.headers().get(header::ORIGIN).cloned();

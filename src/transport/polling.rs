@@ -183,7 +183,12 @@ async fn post(session: Arc<Session>, request: Request<Body>) -> Response {
     }
     let response = match read_body(request, session.shared.options.message_bytes_max).await {
         Ok(body) => accept(&session, binary, &body),
-        Err(status) => status.into_response(),
+        Err(StatusCode::PAYLOAD_TOO_LARGE) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        // The client left in the middle of it, or takes its time without end.
+        Err(status) => {
+            session.close(CloseReason::TransportError);
+            status.into_response()
+        }
     };
     under_way.finish();
     response

@@ -45,7 +45,7 @@ pub(super) fn accept(method: &Method, headers: &HeaderMap) -> Result<Response, B
     if *method != Method::GET {
         return Err(bad(StatusCode::METHOD_NOT_ALLOWED, "Invalid HTTP method"));
     }
-    let key = get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24 && key.ends_with("=="));
+    let key = get(header::SEC_WEBSOCKET_KEY).filter(|key| is_base64_of_16_bytes(key));
     let Some(key) = key else {
         return Err(bad(StatusCode::BAD_REQUEST, "Missing or invalid Sec-WebSocket-Key header"));
     };
@@ -64,6 +64,11 @@ pub(super) fn accept(method: &Method, headers: &HeaderMap) -> Result<Response, B
         out.insert(header::SEC_WEBSOCKET_PROTOCOL, first);
     }
     Ok(response)
+}
+
+fn is_base64_of_16_bytes(key: &str) -> bool {
+    let digits = key.strip_suffix("==").unwrap_or_default();
+    digits.len() == 22 && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
 }
 
 /// The socket behind a finished HTTP upgrade, and what was read behind the request.

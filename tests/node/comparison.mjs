@@ -18,7 +18,9 @@ const AGAIN = 2;
 const [first, second, only] = process.argv.slice(2);
 
 async function nodeServer(pingInterval, pingTimeout) {
-  const http = createServer((request, response) => response.writeHead(404).end());
+  const http = createServer((request, response) =>
+    response.writeHead(404, { "Content-Type": "text/plain; charset=utf-8" }).end("not found\n"),
+  );
   const io = new Server(http, {
     allowEIO3: true,
     pingInterval,
@@ -40,7 +42,7 @@ async function nodeServer(pingInterval, pingTimeout) {
 const targetOf = (url) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) });
 
 if (first === "--list") {
-  for (const row of DIFFERENCES) report({ difference: row });
+  for (const { what, node, fleetcast, why } of DIFFERENCES) report({ difference: { what, node, fleetcast, why } });
   process.exit(0);
 }
 

@@ -30,7 +30,6 @@ const HANDSHAKES = [
   ["an extension that is none", direct, { "Sec-WebSocket-Extensions": "x;;=\"" }],
   ["a cookie", direct, { Cookie: "io=x" }],
   ["POST", direct, {}, "POST"],
-  ["HEAD", direct, {}, "HEAD"],
   ["no transport", "/socket.io/?EIO=4"],
   ["an unknown transport", query(4, "__proto__")],
   ["transport polling", query(4, "polling")],
@@ -51,6 +50,8 @@ const handshakes = HANDSHAKES.map(([name, path, headers = {}, method]) => ({
     const connection = Connection.open(target);
     connection.send(requestHead(target, { method, path, headers: { ...UPGRADE, ...headers } }));
     const response = await connection.response();
+    // What HTTP/1.1 does anyway need not be said.
+    if (response?.headers.connection === "keep-alive") delete response.headers.connection;
     const lines = [answered(response, OFFERED)];
     if (response?.status === 101) {
       const session = Object.assign(new Websocket(), { connection });
