@@ -90,7 +90,8 @@ impl Guard {
             (Kind::ConnectError, _) => Err(Breach("a packet of the server's")),
             _ if !is_main => Err(Breach("a namespace that was not joined")),
             (_, Main::Out) => Err(Breach("a packet before CONNECT")),
-            (Kind::Disconnect, _) => {
+            (Kind::Disconnect, Main::Asked) => Err(Breach("DISCONNECT before CONNECT is answered")),
+            (Kind::Disconnect, Main::In) => {
                 self.main = Main::Out;
                 Ok(())
             }
@@ -348,6 +349,7 @@ mod tests {
         assert!(!says(&mut guard, "0"), "one question at a time");
         guard.put_out();
         assert!(says(&mut guard, "0"), "whoever was refused may ask again");
+        assert!(!says(&mut guard, "1"), "nothing to leave yet");
         guard.let_in();
         assert!(says(&mut guard, "1"));
         assert!(!says(&mut guard, r#"2["x"]"#));

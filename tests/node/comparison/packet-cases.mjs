@@ -93,7 +93,6 @@ const PACKETS = [
   ["a disconnect", ["1"]],
   ["a disconnect with a payload", ["1{}"]],
   ["a disconnect and an event", ["1", '2["x"]']],
-  ["a disconnect and CONNECT again", ["1", "0"]],
   ["a binary event", [`51-["x",${placeholder(0)}]`, blob]],
   ["a binary event with two attachments", [`52-["x",${placeholder(1)},${placeholder(0)}]`, blob, blob]],
   ["a binary event with an acknowledgement", [`51-8["fleet_unsubscribe",${placeholder(0)}]`, blob]],
@@ -164,6 +163,17 @@ const connects = CONNECTS.map(([name, said, last]) => ({
   },
 }));
 
+const again = {
+  name: "connect: again, a moment after a disconnect",
+  run: async (target) => {
+    const session = await Websocket.connected(target, 4);
+    session.send(text("41"));
+    await later(200);
+    session.send(text("40"));
+    return [...(await session.until((packet) => packet.startsWith("40"))), ...(await session.fate())];
+  },
+};
+
 const connectTimeout = [4].map((eio) => ({
   name: `connect: never (${eio})`,
   run: async (target) => {
@@ -222,5 +232,5 @@ const pollingBeats = [4, 3].map((eio) => ({
   },
 }));
 
-export const packetCases = [...packets, ...connects, ...connectTimeout, ...beats, ...pollingBeats];
+export const packetCases = [...packets, ...connects, again, ...connectTimeout, ...beats, ...pollingBeats];
 export { later };
