@@ -28,9 +28,9 @@ use super::{
 
 /// Whether the request asks for a websocket.
 pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
-    let has = |name, token: &str| {
-        let value = headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        value.is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+    let has = |name: header::HeaderName, token: &str| {
+        let mut lines = headers.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
+        lines.any(|line| line.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
     has(header::UPGRADE, "websocket") && has(header::CONNECTION, "upgrade")
 }

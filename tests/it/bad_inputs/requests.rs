@@ -187,6 +187,9 @@ async fn row_20_payloads_of_protocol_3_are_counted_in_utf16_and_nothing_is_a_scr
     let world = World::start().await;
     let jsonp = http(world.addr(), "GET", "/socket.io/?EIO=3&transport=polling&j=alert(1)", "", "").await;
     assert!(!jsonp.contains("alert") && !jsonp.contains("___eio"), "{jsonp}");
+    let sid_of = |opened: &str| opened.split("\"sid\":\"").nth(1).unwrap()[..20].to_owned();
+    let target = |sid: &str| format!("/socket.io/?EIO=3&transport=polling&sid={sid}");
+    http(world.addr(), "POST", &target(&sid_of(&jsonp)), "", "1:1").await;
     let before = world.count("fleetcast_protocol_errors_total").await;
     let cases = [
         ("7:42[\"x\"]", true),
@@ -200,8 +203,7 @@ async fn row_20_payloads_of_protocol_3_are_counted_in_utf16_and_nothing_is_a_scr
     ];
     for (body, lives) in cases {
         let opened = http(world.addr(), "GET", "/socket.io/?EIO=3&transport=polling", "", "").await;
-        let sid = opened.split("\"sid\":\"").nth(1).unwrap()[..20].to_owned();
-        let target = format!("/socket.io/?EIO=3&transport=polling&sid={sid}");
+        let target = target(&sid_of(&opened));
         // Protocol 3 is connected by itself, but not before it is.
         while !http(world.addr(), "GET", &target, "", "").await.contains("2:40") {}
         let posted = http(world.addr(), "POST", &target, "", body).await;

@@ -11,6 +11,7 @@ const HANDSHAKES = [
   ["4", direct],
   ["3", query(3, "websocket")],
   ["in lower case, with keep-alive", direct, { Connection: "keep-alive, upgrade" }],
+  ["Connection in two lines", direct, { Connection: ["keep-alive", "Upgrade"] }],
   ["Upgrade in capitals", direct, { Upgrade: "WebSocket" }],
   ["Upgrade to something else", direct, { Upgrade: "h2c" }],
   ["Upgrade to two things", direct, { Upgrade: "websocket, h2c" }],
