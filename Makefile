@@ -62,8 +62,9 @@ fmt: ## Format the Rust code
 	$(CARGO) fmt
 
 .PHONY: bless
-bless: ## Write anew what is made from the code: the lists in docs/OPERATIONS.md, the types of the client
+bless: ## Write anew what is made from the code: the lists in docs/OPERATIONS.md and PROTOCOL.md, the types of the client
 	FLEETCAST_BLESS=1 $(CARGO) test --locked --lib -- reference types_of_the_client
+	FLEETCAST_BLESS=1 $(CARGO) test --locked --test it -- the_protocol_page_has_the_differences_from_node
 
 # `make bench SCENARIO=fanout PEERS=fleetcast,raw` measures a part of it, QUICK=1 takes a short look.
 .PHONY: bench

@@ -132,9 +132,11 @@ impl App {
 
     /// Takes over what may change while the process runs.
     fn reload_with(&self, reload: Reload) {
-        let (engine, auth) = (self.gateway.engine.clone(), self.auth.clone());
+        let (engine, users, auth) =
+            (self.gateway.engine.clone(), self.gateway.users.clone(), self.auth.clone());
         let apply = move |config: &Config| {
             engine.set_admittance(config.shared.edge.admittance());
+            users.set_connections_max(config.shared.edge.max_connections_per_user as usize);
             auth.reload();
         };
         self.tasks.spawn("reload", reload.run(apply, self.stop.clone()));
@@ -205,6 +207,7 @@ fn gateway_options(config: &Config, relay_only: bool, own_key: Option<Arc<str>>)
         sockets: SocketOptions {
             room_prefix: edge.room_prefix.clone(),
             subscriptions_max: edge.max_subscriptions as usize,
+            connections_per_user_max: edge.max_connections_per_user as usize,
             shapes: config.shared.shapes,
             confirm_timeout: Duration::from_secs(3),
         },

@@ -19,7 +19,7 @@ use crate::{
     },
     feed::Feed,
     observe::Metrics,
-    sockets::{self, Expiries, Hub, LocalViewers, SocketOptions},
+    sockets::{self, Expiries, Hub, LocalViewers, SocketOptions, Users},
     store::Store,
     tasks::Tasks,
     transport::{Engine, EngineOptions},
@@ -65,6 +65,8 @@ pub struct Gateway {
     pub audience: Arc<Audience>,
     /// Regions.
     pub regions: Regions,
+    /// How many connections each user has.
+    pub users: Arc<Users>,
     /// This replica among the others.
     pub member: Member,
 }
@@ -97,6 +99,7 @@ impl Gateway {
         let regions = Regions::start(supply.cells, metrics, update_tasks, stop);
         let rooms = cluster.as_ref().map_or_else(Rooms::unneeded, cluster::Connection::rooms);
         let audience = Arc::new(Audience::new(rooms, metrics.clone()));
+        let users = Arc::new(Users::new(options.sockets.connections_per_user_max));
         let hub = Arc::new(Hub {
             dispatcher: dispatcher.clone(),
             audience: audience.clone(),
@@ -105,6 +108,7 @@ impl Gateway {
             store: supply.store,
             auth,
             expiries: Expiries::default(),
+            users: users.clone(),
             metrics: metrics.clone(),
             options: options.sockets,
         });
@@ -122,7 +126,7 @@ impl Gateway {
             }),
         );
         tasks.spawn("session-sweeper", engine.clone().run(stop.clone()));
-        Self { engine, dispatcher, audience, regions, member }
+        Self { engine, dispatcher, audience, regions, users, member }
     }
 
     /// The routes of Socket.IO.

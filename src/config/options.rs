@@ -224,6 +224,19 @@ pub struct EdgeOptions {
     /// New connections admitted per second; beyond, HTTP 503 with `Retry-After`.
     #[arg(long, env = "FLEETCAST_CONNECT_RATE", value_name = "RATE", default_value = "1000/s")]
     pub connect_rate: Rate,
+    /// Connections of one client address at the same time, or of one IPv6 network of 64 bits; beyond, HTTP 429.
+    /// 0 is no limit: whole mobile networks come from few addresses, and behind a proxy that is not among the
+    /// trusted ones everybody has the proxy's.
+    #[arg(long, env = "FLEETCAST_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT", default_value = "0")]
+    pub max_connections_per_address: u32,
+    /// New connections of one client address admitted per second; beyond, HTTP 429 with `Retry-After`
+    /// [default: no limit].
+    #[arg(long, env = "FLEETCAST_CONNECT_RATE_PER_ADDRESS", value_name = "RATE")]
+    pub connect_rate_per_address: Option<Rate>,
+    /// Connections of one user at the same time, by the `sub` of its token; beyond, the transport of the newest is
+    /// closed with code 1013. 0 is no limit.
+    #[arg(long, env = "FLEETCAST_MAX_CONNECTIONS_PER_USER", value_name = "COUNT", default_value = "1000")]
+    pub max_connections_per_user: u32,
     /// Largest message or POST body from a client, in bytes; beyond, the connection is closed.
     #[arg(long, env = "FLEETCAST_MAX_MESSAGE_BYTES", value_name = "BYTES", default_value = "65536",
           value_parser = clap::value_parser!(u32).range(1024..=100_000_000))]
@@ -269,6 +282,8 @@ impl EdgeOptions {
         transport::Admittance {
             connections_max: self.max_connections as usize,
             connects_per_second: self.connect_rate.per_second,
+            connections_per_address_max: self.max_connections_per_address as usize,
+            connects_per_second_per_address: self.connect_rate_per_address.map_or(0, |rate| rate.per_second),
             origins: self.origins(),
             trusted_proxies: self.trusted_proxies.clone(),
         }

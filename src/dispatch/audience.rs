@@ -6,6 +6,7 @@
 //! lives in the room itself, so neither can be without the other.
 
 use std::{
+    fmt,
     sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
@@ -23,12 +24,18 @@ use crate::{
 const ROOMS_PER_VIEWER_MAX: usize = 10_000;
 
 /// Who a viewer is to the cluster.
-#[derive(Debug)]
 pub struct Identity {
     /// Its public socket id: the name of a room that it is always in.
     pub socket_id: Arc<str>,
     /// The payload of its CONNECT packet as JSON, if it sent one.
     pub auth: Option<Box<str>>,
+}
+
+impl fmt::Debug for Identity {
+    /// Without the payload of CONNECT: a token may stand there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("socket_id", &self.socket_id).finish_non_exhaustive()
+    }
 }
 
 /// A viewer as the cluster sees it.

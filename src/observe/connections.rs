@@ -55,6 +55,11 @@ impl Metrics {
         self.disconnects.get_or_create(&ReasonLabels { reason }).inc();
     }
 
+    /// A handshake was asked to come back later.
+    pub fn connect_refused(&self, reason: &'static str) {
+        self.connects_refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
     /// A token opened nothing.
     pub fn token_denied(&self, reason: &'static str) {
         self.tokens_denied.get_or_create(&ReasonLabels { reason }).inc();

@@ -216,6 +216,7 @@ metrics! {
     unconfirmed_connects: Counter as "unconfirmed_connects",
     /// Subscription requests answered with an error.
     subscriptions_refused: Counter as "subscriptions_refused",
-    /// Handshakes answered 503 by admission.
-    connects_refused: Counter as "connects_refused",
+    /// Handshakes asked to come back later, by why: limits of the process and of an address (HTTP 503 and 429),
+    /// of a user, and shutdown.
+    connects_refused: Family<ReasonLabels, Counter> as "connects_refused",
 }

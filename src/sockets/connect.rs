@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
-use super::{Connected, Hub, Socket, canary, event};
+use super::{Connected, Hub, Socket, canary, event, users::UserSeat};
 use crate::{
     auth::{Denied, Grants, bearer_token},
     dispatch::{Identity, Membership, Mode},
@@ -54,6 +54,19 @@ async fn authenticate(hub: &Hub, session: &Session, auth: Option<&Value>) -> Res
         }
         Refused(format!("unauthorized: {denied}"))
     })
+}
+
+/// Its place among the connections of its user, if the token names one.
+fn user_seat(hub: &Hub, session: &Session, grants: &Grants) -> Result<Option<UserSeat>, Refused> {
+    let Some(subject) = &grants.subject else { return Ok(None) };
+    let seat = hub.users.take(subject);
+    if seat.is_none() {
+        hub.metrics.connect_refused("connections of the user");
+        // A refusal would keep a stock client away for good, though a place may be free in a moment.
+        session.close(CloseReason::Busy);
+        return Err(Refused("too many connections of this user".to_owned()));
+    }
+    Ok(seat)
 }
 
 /// Runs before CONNECT is sent. When it returns, nothing published to the handshake's fleets is missed.
@@ -111,11 +124,12 @@ async fn join(
         hub.metrics.fleets_denied.inc();
         return Err(Refused(format!("forbidden: fleetId `{fleet}` is not granted")));
     }
+    let seat = user_seat(hub, session, &grants)?;
     let identity = Identity {
         socket_id: session.public_socket_id(socket.id.as_str()).into(),
         auth: auth.filter(|auth| !auth.is_null()).map(|auth| auth.to_string().into()),
     };
-    let connected = Arc::new(Connected::new(hub.clone(), session.clone(), identity, grants));
+    let connected = Arc::new(Connected::new(hub.clone(), session.clone(), identity, grants, seat));
     connected.is_modern.store(fleets.is_empty(), Ordering::Relaxed);
     hub.expiries.note(&connected);
     for fleet in &fleets {

@@ -15,6 +15,7 @@ mod refresh;
 mod region;
 mod requests;
 mod subscribe;
+mod users;
 
 use std::{
     fmt,
@@ -48,6 +49,8 @@ pub use expiry::{Expiries, watch as watch_expiries};
 pub use local::LocalViewers;
 use region::OwnRegions;
 use requests::{Request, Requests};
+use users::UserSeat;
+pub use users::Users;
 
 pub(crate) type Socket = SocketRef<ClusterAdapter>;
 
@@ -58,6 +61,8 @@ pub struct SocketOptions {
     pub room_prefix: String,
     /// How many fleets one viewer may watch.
     pub subscriptions_max: usize,
+    /// How many connections one user may have at first; 0 is no limit.
+    pub connections_per_user_max: usize,
     /// What a region may cost.
     pub shapes: ShapeLimits,
     /// How long a CONNECT may wait for the confirmation of its subscriptions.
@@ -81,6 +86,8 @@ pub struct Hub {
     pub auth: Authenticator,
     /// Whose grants end when.
     pub expiries: Expiries,
+    /// Whose connections they are.
+    pub users: Arc<Users>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Limits.
@@ -99,18 +106,25 @@ pub(crate) struct Connected {
     grants: RwLock<Arc<Grants>>,
     /// Has shown that it knows more than the legacy contract.
     is_modern: AtomicBool,
+    _seat: Option<UserSeat>,
     hub: Arc<Hub>,
 }
 
 impl Connected {
-    fn new(hub: Arc<Hub>, session: Arc<Session>, identity: Identity, grants: Grants) -> Self {
+    fn new(
+        hub: Arc<Hub>,
+        session: Arc<Session>,
+        identity: Identity,
+        grants: Grants,
+        seat: Option<UserSeat>,
+    ) -> Self {
         let viewer = Viewer::new(session);
         hub.audience.enter(viewer.clone(), identity);
         let (memberships, regions) = (Mutex::default(), Mutex::default());
         let reads = Mutex::new(history::allowance());
         let (grants, is_modern) = (RwLock::new(Arc::new(grants)), AtomicBool::new(false));
         let requests = Requests::default();
-        Self { viewer, memberships, regions, reads, grants, is_modern, requests, hub }
+        Self { viewer, memberships, regions, reads, grants, is_modern, requests, _seat: seat, hub }
     }
 
     fn memberships(&self) -> std::sync::MutexGuard<'_, Vec<Membership>> {

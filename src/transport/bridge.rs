@@ -114,12 +114,21 @@ fn take_frame(session: &Session, state: &mut State, frame: ServerFrame, buf: &[u
             Some(connect) => {
                 state.outbox.push_packet(connect, 0);
                 state.outbox.set_connected();
+                state.guard.let_in();
             }
-            None if payload.starts_with(REFUSAL) && session.protocol() == Protocol::V3 => {
-                state.outbox.push_packet(refusal_frame_v3(payload), 0);
+            None if payload.starts_with(REFUSAL) => {
+                state.guard.put_out();
+                let refusal = match session.protocol() {
+                    Protocol::V3 => refusal_frame_v3(payload),
+                    Protocol::V4 => Bytes::copy_from_slice(&buf[..frame.len()]),
+                };
+                state.outbox.push_packet(refusal, 0);
             }
             None if payload.starts_with(BARRIER) => pass_barrier(state, &payload[BARRIER.len()..]),
             None => {
+                if payload == DISCONNECT {
+                    state.guard.put_out();
+                }
                 let attachments = attachments_due(payload);
                 state.outbox.push_packet(Bytes::copy_from_slice(&buf[..frame.len()]), attachments);
             }
@@ -140,6 +149,9 @@ fn take_frame(session: &Session, state: &mut State, frame: ServerFrame, buf: &[u
 
 /// How socketioxide refuses a CONNECT of the main namespace.
 const REFUSAL: &[u8] = b"44{\"message\":";
+
+/// How it puts a client out of the main namespace.
+const DISCONNECT: &[u8] = b"41";
 
 /// Clients of protocol 3 expect the message alone, and hand whatever comes to their `error` event.
 fn refusal_frame_v3(payload: &[u8]) -> Bytes {

@@ -5,16 +5,14 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex, atomic::Ordering},
-    time::Duration,
+    sync::{Arc, atomic::Ordering},
 };
 
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
-use tokio::time::Instant;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header, request::Parts};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -23,6 +21,7 @@ use super::{
     client_address::client_address,
     frame::{Opcode, server_frame},
     handshake::{EngineQuery, One},
+    places::Seat,
     sessions::{Shared, random_id},
     upgrade,
     wire::Wire,
@@ -37,7 +36,6 @@ pub type Upper = Arc<dyn Fn(Bridge, Request<()>) + Send + Sync>;
 pub struct Engine {
     pub(super) shared: Arc<Shared>,
     upper: Upper,
-    admission: Arc<Mutex<Admission>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -101,12 +99,7 @@ impl Engine {
     /// An engine with no sessions.
     #[must_use]
     pub fn new(options: EngineOptions, metrics: Arc<Metrics>, upper: Upper) -> Self {
-        let admission = Admission::new(options.admittance.connects_per_second, Instant::now());
-        Self {
-            shared: Arc::new(Shared::new(options, metrics)),
-            upper,
-            admission: Arc::new(Mutex::new(admission)),
-        }
+        Self { shared: Arc::new(Shared::new(options, metrics)), upper }
     }
 
     /// Keeps all deadlines until `stop`.
@@ -138,9 +131,6 @@ impl Engine {
 
     /// Who is admitted from now on; who is here already stays.
     pub fn set_admittance(&self, admittance: Admittance) {
-        let mut admission = self.admission.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        admission.per_second = f64::from(admittance.connects_per_second);
-        drop(admission);
         self.shared.set_admittance(admittance);
     }
 
@@ -150,7 +140,7 @@ impl Engine {
         self.shared.memory()
     }
 
-    /// Milliseconds of process time at which deadlines are kept.
+    /// The id under which the cluster and the client know the socket that socketioxide names `sid`.
     #[must_use]
     pub fn public_socket_id(&self, sid: &str) -> String {
         self.shared.public_socket_id(sid)
@@ -158,6 +148,10 @@ impl Engine {
 
     /// Answers one request on the Socket.IO path.
     pub async fn handle(self, request: Request<Body>) -> Response {
+        if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+            // RFC 9112, section 3.2, and Node's parser.
+            return (StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")]).into_response();
+        }
         let admittance = self.shared.admittance();
         let origins = &admittance.origins;
         let origin = request.headers().get(header::ORIGIN).cloned();
@@ -165,7 +159,7 @@ impl Engine {
             self.shared.metrics.origins_refused.inc();
             return Refusal::Forbidden.into_response();
         }
-        let mut response = if *request.method() == Method::OPTIONS && origin.is_some() {
+        let mut response = if *request.method() == Method::OPTIONS {
             preflight(request.headers())
         } else {
             self.route(request).await
@@ -197,12 +191,10 @@ impl Engine {
             One::Repeated => return refuse(Refusal::UnknownSession),
         };
         match session {
+            Some(session) if query.protocol_of_session() != session.protocol() => refuse(Refusal::BadRequest),
             Some(session) if websocket && over_websocket => upgrade::existing(session, request),
-            Some(_) if websocket => refuse(Refusal::BadRequest),
-            Some(session) if over_websocket || session.transport() != "polling" => {
-                drop(session);
-                refuse(Refusal::BadRequest)
-            }
+            Some(_) if websocket || over_websocket => refuse(Refusal::BadRequest),
+            Some(session) if session.transport() != "polling" => refuse(Refusal::BadRequest),
             Some(session) => super::polling::handle(session, request).await,
             None if *request.method() != Method::GET => refuse(Refusal::BadMethod),
             None if websocket != over_websocket => refuse(Refusal::BadRequest),
@@ -222,18 +214,22 @@ impl Engine {
         websocket: bool,
         base64_only: bool,
     ) -> Response {
-        if let Some(busy) = self.refuse_admission() {
-            return busy;
-        }
         let (parts, body) = request.into_parts();
         let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let handshake = self.handshake(&parts, peer);
+        let seat = match self.shared.admit(&handshake) {
+            Ok(seat) => seat,
+            Err(rationed) => {
+                self.shared.metrics.connect_refused(rationed.reason());
+                return rationed.into_response();
+            }
+        };
         let request = Request::from_parts(parts, body);
         if websocket {
-            return upgrade::direct(self, request, protocol, handshake);
+            return upgrade::direct(self, request, protocol, handshake, seat);
         }
-        let session = self.start(protocol, base64_only, handshake, None);
+        let session = self.start(protocol, base64_only, handshake, seat, None);
         let open = self.open_packet(&session.id, true);
         let mut encoder = super::payload::Encoder::new(protocol, false);
         encoder.put_text(open.as_bytes());
@@ -246,36 +242,20 @@ impl Engine {
         Handshake::new(parts, address, epoch_ms())
     }
 
-    fn refuse_admission(&self) -> Option<Response> {
-        let retry_after = self.busy()?;
-        self.shared.metrics.connects_refused.inc();
-        // An unchanged client takes it for a failed connection and comes back with its back-off.
-        let retry = [(header::RETRY_AFTER, retry_after)];
-        Some((StatusCode::SERVICE_UNAVAILABLE, retry, "busy, try again\n").into_response())
-    }
-
-    /// Seconds after which one more session may be asked for again; `None` admits it.
-    pub(super) fn busy(&self) -> Option<&'static str> {
-        let full = self.shared.sessions.len() >= self.shared.admittance().connections_max;
-        if full || self.shared.draining.load(Ordering::Relaxed) {
-            return Some("5");
-        }
-        let mut admission = self.admission.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (!admission.admit(Instant::now())).then_some("1")
-    }
-
     /// Makes a session and hands its virtual websocket to socketioxide.
     pub(super) fn start(
         &self,
         protocol: Protocol,
         base64_only: bool,
         handshake: Handshake,
+        seat: Option<Seat>,
         opening: Option<Opening<'_>>,
     ) -> Arc<Session> {
         let id = SessionId(random_id());
         let (wire, first) =
             opening.map(|opening| (opening.wire, (opening.answer, opening.read_ahead))).unzip();
-        let session = Arc::new(Session::new(id, protocol, base64_only, handshake, self.shared.clone(), wire));
+        let shared = self.shared.clone();
+        let session = Arc::new(Session::new(id, protocol, base64_only, handshake, seat, shared, wire));
         if let Some((answer, _)) = &first {
             let open = server_frame(Opcode::Text, self.open_packet(&id, false).as_bytes());
             // One entry: nothing may come between them. Before anybody can see the session, and close it.
@@ -334,43 +314,4 @@ pub(super) fn allow_origin(origins: &Origins, origin: HeaderValue, headers: &mut
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
-}
-
-/// A token bucket of one second's depth: how many handshakes are admitted.
-#[derive(Debug)]
-struct Admission {
-    per_second: f64,
-    tokens: f64,
-    filled: Instant,
-}
-
-impl Admission {
-    fn new(per_second: u32, now: Instant) -> Self {
-        Self { per_second: f64::from(per_second), tokens: f64::from(per_second), filled: now }
-    }
-
-    fn admit(&mut self, now: Instant) -> bool {
-        let passed: Duration = now.saturating_duration_since(self.filled);
-        self.tokens = (self.tokens + passed.as_secs_f64() * self.per_second).min(self.per_second);
-        self.filled = now;
-        let admitted = self.tokens >= 1.0;
-        if admitted {
-            self.tokens -= 1.0;
-        }
-        admitted
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn admission_is_a_rate_with_a_second_of_burst() {
-        let start = Instant::now();
-        let mut admission = Admission::new(10, start);
-        assert_eq!((0..20).filter(|_| admission.admit(start)).count(), 10);
-        assert!(!admission.admit(start + Duration::from_millis(50)));
-        assert_eq!((0..20).filter(|_| admission.admit(start + Duration::from_millis(550))).count(), 5);
-    }
 }

@@ -2,14 +2,14 @@
 //! connect at all. The request is copied into two small texts: keeping hyper's own parts would pin its
 //! 8 KiB read buffer for as long as the session lives.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use http::{HeaderMap, Uri, header, request::Parts};
 
 use super::Protocol;
 
-/// The request that opened a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The request that opened a session. Its query and headers may hold a token.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Handshake {
     /// Path and query as requested.
     pub url: Box<str>,
@@ -50,12 +50,18 @@ impl Handshake {
     }
 }
 
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 fn decoded(query: &str) -> impl Iterator<Item = (String, String)> {
     form_urlencoded::parse(query.as_bytes()).map(|(key, value)| (key.into_owned(), value.into_owned()))
 }
 
 /// The part of a query that Engine.IO itself reads.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct EngineQuery {
     pub(super) eio: One,
     pub(super) transport: One,
@@ -69,7 +75,7 @@ pub(super) enum One {
     #[default]
     None,
     Value(String),
-    /// Node's parser makes an array of it, which matches nothing.
+    /// Node takes the last one, and a proxy that picks a replica by it perhaps the first: it matches nothing.
     Repeated,
 }
 
@@ -102,6 +108,11 @@ impl EngineQuery {
     pub(super) fn protocol(&self) -> Option<Protocol> {
         let is = |number| self.eio.is(number);
         if is("4") { Some(Protocol::V4) } else { is("3").then_some(Protocol::V3) }
+    }
+
+    /// The version that a request of a session speaks; anything but 4 is 3, as in Node.
+    pub(super) fn protocol_of_session(&self) -> Protocol {
+        self.protocol().unwrap_or(Protocol::V3)
     }
 }
 
@@ -162,6 +173,8 @@ mod tests {
         assert_eq!(fleets, ["a b", "c"]);
         assert_eq!(handshake.header("user-agent"), Some("ua: x"));
         assert_eq!(handshake.headers().count(), 2);
+        let shown = format!("{handshake:?}");
+        assert!(!shown.contains("fleetId") && !shown.contains("ua"), "a token may stand there: {shown}");
     }
 
     #[test]

@@ -2,19 +2,23 @@
 //!
 //! Owns the edge below Socket.IO packets: handshakes, both transports and the upgrade between them,
 //! heartbeats, deadlines, and the outgoing queue that all transports share. Knows nothing of fleets,
-//! rooms, JSON or Socket.IO events.
+//! rooms or Socket.IO events; what a Socket.IO packet may look like knows `guard` alone.
 
+mod admission;
 mod bridge;
 mod client_address;
 mod engine;
 mod frame;
+mod guard;
 mod handshake;
 mod heartbeat;
 mod incoming;
 mod listener;
 mod outbox;
 mod payload;
+mod places;
 mod polling;
+mod receive;
 mod session;
 mod sessions;
 mod shared_frame;
@@ -36,6 +40,7 @@ pub use shared_frame::{event_frame, packet_frames, put_event_frame};
 
 use crate::values::Network;
 
+use admission::Rationed;
 pub(crate) use sessions::Shared;
 #[cfg(test)]
 pub(crate) use test_client::TestClient;
@@ -78,6 +83,8 @@ pub enum CloseReason {
     Slow,
     /// The viewer's token expired.
     Expired,
+    /// Its user has as many connections as it may have.
+    Busy,
 }
 
 impl CloseReason {
@@ -92,6 +99,7 @@ impl CloseReason {
             Self::Shutdown => "server shutting down",
             Self::Slow => "slow viewer",
             Self::Expired => "token expired",
+            Self::Busy => "too many connections",
         }
     }
 
@@ -99,7 +107,7 @@ impl CloseReason {
     fn websocket_code(self) -> u16 {
         match self {
             Self::Shutdown => 1001,
-            Self::Slow => 1013,
+            Self::Slow | Self::Busy => 1013,
             Self::Expired => 1008,
             _ => 1005,
         }
@@ -129,6 +137,10 @@ pub struct Admittance {
     pub connections_max: usize,
     /// How many handshakes are admitted in a second.
     pub connects_per_second: u32,
+    /// How many sessions one client address may have; 0 is no limit.
+    pub connections_per_address_max: usize,
+    /// How many handshakes of one client address are admitted in a second; 0 is no limit.
+    pub connects_per_second_per_address: u32,
     /// Whose pages may connect.
     pub origins: Origins,
     /// Proxies whose word on the client's address counts.
@@ -168,6 +180,8 @@ impl Default for EngineOptions {
             admittance: Admittance {
                 connections_max: 100_000,
                 connects_per_second: 1000,
+                connections_per_address_max: 0,
+                connects_per_second_per_address: 0,
                 origins: Origins::Same,
                 trusted_proxies: Vec::new(),
             },

@@ -4,7 +4,12 @@
 //! Rules come from engine.io-parser 5 (v4: packets joined by 0x1e, binary as `b<base64>`) and 2.2
 //! (v3: `<length in UTF-16 units>:<packet>`, or the binary form with 0/1, digits, 0xff).
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::{
+    Engine as _,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    prelude::BASE64_STANDARD,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
@@ -14,12 +19,20 @@ use super::{
 
 const SEPARATOR: u8 = 0x1e;
 
+/// Not every client pads, and Node does not ask for it.
+const BASE64_LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
 /// An incoming Engine.IO packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Packet {
     Open,
     Close,
-    Ping(Bytes),
+    Ping,
     Pong,
     Message(Bytes),
     Binary(Bytes),
@@ -33,15 +46,19 @@ pub(crate) enum Packet {
 pub(crate) struct Malformed(&'static str);
 
 impl Packet {
-    /// Reads a text packet: its type digit and its data. The text must be valid UTF-8.
-    pub(crate) fn parse_text(text: &Bytes) -> Result<Self, Malformed> {
-        let data = || text.slice(1..);
+    /// Reads a text packet: its type digit and its data, or binary data as base64. The text must be valid UTF-8.
+    pub(crate) fn parse_text(protocol: Protocol, text: &Bytes) -> Result<Self, Malformed> {
         match text.first() {
+            Some(b'b') => {
+                let prefix: &[u8] = if protocol == Protocol::V3 { b"b4" } else { b"b" };
+                let data = text.strip_prefix(prefix).ok_or(Malformed("base64 of no message"))?;
+                Ok(Self::Binary(base64(data)?))
+            }
             Some(b'0') => Ok(Self::Open),
             Some(b'1') => Ok(Self::Close),
-            Some(b'2') => Ok(Self::Ping(data())),
+            Some(b'2') => Ok(Self::Ping),
             Some(b'3') => Ok(Self::Pong),
-            Some(b'4') => Ok(Self::Message(data())),
+            Some(b'4') => Ok(Self::Message(text.slice(1..))),
             Some(b'5') => Ok(Self::Upgrade),
             Some(b'6') => Ok(Self::Noop),
             Some(_) => Err(Malformed("unknown packet type")),
@@ -155,22 +172,22 @@ fn utf8(bytes: Bytes) -> Result<Bytes, Malformed> {
 }
 
 fn base64(text: &[u8]) -> Result<Bytes, Malformed> {
-    BASE64_STANDARD.decode(text).map(Bytes::from).map_err(|_| Malformed("invalid base64"))
+    BASE64_LENIENT.decode(text).map(Bytes::from).map_err(|_| Malformed("invalid base64"))
 }
 
 fn decode_v4(body: &Bytes) -> Result<Vec<Packet>, Malformed> {
     let body = utf8(body.clone())?;
     body.split(|&byte| byte == SEPARATOR)
-        .map(|part| match part.first() {
-            Some(b'b') => Ok(Packet::Binary(base64(&part[1..])?)),
-            _ => Packet::parse_text(&body.slice_ref(part)),
-        })
+        .map(|part| Packet::parse_text(Protocol::V4, &body.slice_ref(part)))
         .collect()
 }
 
 fn decode_v3_text(body: &Bytes) -> Result<Vec<Packet>, Malformed> {
     let body = utf8(body.clone())?;
     let text = std::str::from_utf8(&body).map_err(|_| Malformed("invalid UTF-8"))?;
+    if text.is_empty() {
+        return Err(Malformed("empty payload"));
+    }
     let mut packets = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -178,13 +195,13 @@ fn decode_v3_text(body: &Bytes) -> Result<Vec<Packet>, Malformed> {
         let units: usize = digits.parse().map_err(|_| Malformed("bad length"))?;
         let bytes = utf16_prefix(tail, units).ok_or(Malformed("length beyond the body"))?;
         let (packet, tail) = tail.split_at(bytes);
-        packets.push(match packet.as_bytes() {
-            [b'b', b'4', data @ ..] => Packet::Binary(base64(data)?),
-            packet => Packet::parse_text(&body.slice_ref(packet))?,
-        });
+        // An empty packet is none, as in Node.
+        if !packet.is_empty() {
+            packets.push(Packet::parse_text(Protocol::V3, &body.slice_ref(packet.as_bytes()))?);
+        }
         rest = tail;
     }
-    if packets.is_empty() { Err(Malformed("empty payload")) } else { Ok(packets) }
+    Ok(packets)
 }
 
 /// How many bytes of `text` make `units` UTF-16 code units.
@@ -219,7 +236,7 @@ fn decode_v3_binary(body: &Bytes) -> Result<Vec<Packet>, Malformed> {
         let data = rest.slice(start..stop.ok_or(Malformed("length beyond the body"))?);
         rest = rest.slice(start + len..);
         packets.push(match (kind, data.first()) {
-            (0, _) => Packet::parse_text(&utf8(data)?)?,
+            (0, _) => Packet::parse_text(Protocol::V3, &utf8(data)?)?,
             (1, Some(4)) => Packet::Binary(data.slice(1..)),
             _ => return Err(Malformed("unknown packet kind")),
         });
@@ -275,6 +292,19 @@ mod tests {
     }
 
     #[test]
+    fn base64_need_not_be_padded() {
+        let blob = Packet::Binary(Bytes::from_static(&[1, 2]));
+        for (protocol, body) in [
+            (Protocol::V4, "bAQI"),
+            (Protocol::V4, "bAQI="),
+            (Protocol::V3, "5:b4AQI"),
+            (Protocol::V3, "0:5:b4AQI"),
+        ] {
+            assert_eq!(decode(protocol, false, &Bytes::from(body)), Ok(vec![blob.clone()]), "{body}");
+        }
+    }
+
+    #[test]
     fn malformed_bodies_are_refused() {
         let no = |protocol, binary, body: &'static [u8]| {
             assert!(decode(protocol, binary, &Bytes::from_static(body)).is_err(), "{body:?}");
@@ -283,6 +313,7 @@ mod tests {
         no(Protocol::V4, false, b"\x1e");
         no(Protocol::V4, false, b"9x");
         no(Protocol::V4, false, b"b!!");
+        no(Protocol::V3, false, b"3:b2x");
         no(Protocol::V4, false, b"4\xff");
         no(Protocol::V3, false, b"");
         no(Protocol::V3, false, b"4hello");

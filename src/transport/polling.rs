@@ -127,7 +127,7 @@ async fn get(session: Arc<Session>) -> Response {
 
 /// Resolves when a websocket is being probed and this GET has waited long enough; the probe wakes it.
 async fn probing(session: &Session) {
-    let begun = session.probe_begun.notified();
+    let begun = session.probe_changed.notified();
     tokio::pin!(begun);
     begun.as_mut().enable();
     if !matches!(&session.lock().link, Link::Polling(polling) if polling.probing) {
@@ -183,7 +183,12 @@ async fn post(session: Arc<Session>, request: Request<Body>) -> Response {
     }
     let response = match read_body(request, session.shared.options.message_bytes_max).await {
         Ok(body) => accept(&session, binary, &body),
-        Err(status) => status.into_response(),
+        Err(StatusCode::PAYLOAD_TOO_LARGE) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        // The client left in the middle of it, or takes its time without end.
+        Err(status) => {
+            session.close(CloseReason::TransportError);
+            status.into_response()
+        }
     };
     under_way.finish();
     response
@@ -216,7 +221,7 @@ fn accept(session: &Session, binary: bool, body: &Bytes) -> Response {
                 session.close_locked(state, CloseReason::TransportError, None);
             }
         }
-        Err(_) => session.close_locked(state, CloseReason::ParseError, None),
+        Err(_) => session.breach(state),
     }
     Session::wake_reader(state);
     ([(header::CONTENT_TYPE, "text/html")], "ok").into_response()

@@ -17,12 +17,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    CloseReason, Handshake, Protocol, SessionId, Shared,
-    frame::{self, Opcode},
-    heartbeat::Heartbeat,
-    outbox::Outbox,
-    payload::Packet,
-    wire::Wire,
+    CloseReason, Handshake, Protocol, SessionId, Shared, guard::Guard, heartbeat::Heartbeat, outbox::Outbox,
+    places::Seat, wire::Wire,
 };
 
 /// An event that never leaves the process: see [`Session::barrier`].
@@ -70,6 +66,10 @@ pub(super) struct State {
     /// The task that wants to write to the bridge while the outbox is over its bound.
     pub(super) writer: Option<Waker>,
     pub(super) heartbeat: Heartbeat,
+    /// What the client may say next.
+    pub(super) guard: Guard,
+    /// Its place among the sessions of its address.
+    seat: Option<Seat>,
     /// Since when something is queued and nothing was taken, process time; 0 while nothing waits.
     pub(super) stalled_since_ms: u64,
     pub(super) barriers: Vec<(u32, oneshot::Sender<()>)>,
@@ -80,7 +80,7 @@ pub(super) struct State {
 #[derive(Debug)]
 pub struct Session {
     pub(super) id: SessionId,
-    protocol: Protocol,
+    pub(super) protocol: Protocol,
     /// Protocol 3 polling clients that ask for base64 get no binary bodies.
     pub(super) base64_only: bool,
     handshake: Box<Handshake>,
@@ -88,8 +88,8 @@ pub struct Session {
     pub(super) shared: Arc<Shared>,
     backlog_bytes: AtomicUsize,
     closed: AtomicBool,
-    /// Tells a waiting GET that a websocket is being probed.
-    pub(super) probe_begun: Notify,
+    /// Tells a waiting GET that a websocket is being probed, and a probe that the session is over.
+    pub(super) probe_changed: Notify,
     state: Mutex<State>,
 }
 
@@ -99,14 +99,13 @@ impl Session {
         protocol: Protocol,
         base64_only: bool,
         handshake: Handshake,
+        seat: Option<Seat>,
         shared: Arc<Shared>,
         wire: Option<Wire>,
     ) -> Self {
         let heartbeat = Heartbeat::start(protocol, shared.now_ms(), &shared.options);
         let link = wire.map_or_else(|| Link::Polling(Polling::default()), Link::Websocket);
-        let own_key = shared.options.own_key.as_deref();
-        let is_own =
-            own_key.is_some_and(|key| handshake.query().any(|(name, value)| name == "own" && value == key));
+        let is_own = seat.is_none() && shared.options.own_key.is_some();
         if !is_own {
             shared.metrics.connection_opened(protocol.number(), matches!(link, Link::Websocket(_)));
         }
@@ -119,7 +118,7 @@ impl Session {
             shared,
             backlog_bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            probe_begun: Notify::new(),
+            probe_changed: Notify::new(),
             state: Mutex::new(State {
                 outbox: Outbox::default(),
                 inbox: BytesMut::new(),
@@ -127,6 +126,8 @@ impl Session {
                 reader: None,
                 writer: None,
                 heartbeat,
+                guard: Guard::new(protocol),
+                seat,
                 stalled_since_ms: 0,
                 barriers: Vec::new(),
                 next_barrier: 0,
@@ -237,46 +238,6 @@ impl Session {
         if matches!(state.link, Link::Closed(_)) { Sent::Closed } else { Sent::Yes }
     }
 
-    /// Takes one Engine.IO packet of the client, whatever transport brought it.
-    pub(super) fn receive(&self, state: &mut State, packet: Packet) {
-        let inbox = &mut state.inbox;
-        match packet {
-            Packet::Message(data) => {
-                // The type digit belongs to the packet that socketioxide reads.
-                let mut text = BytesMut::with_capacity(data.len() + 1);
-                text.extend_from_slice(b"4");
-                text.extend_from_slice(&data);
-                frame::put_client_frame(inbox, Opcode::Text, &text);
-            }
-            Packet::Binary(data) if self.protocol == Protocol::V3 => {
-                frame::put_client_frame(inbox, Opcode::Binary, &[&[4], &data[..]].concat());
-            }
-            Packet::Binary(data) => frame::put_client_frame(inbox, Opcode::Binary, &data),
-            Packet::Ping(data) if self.protocol == Protocol::V3 => {
-                state.heartbeat.heard(self.protocol, self.shared.now_ms(), &self.shared.options);
-                let pong = frame::server_frame(Opcode::Text, &[b"3", &data[..]].concat());
-                self.answer(state, pong);
-            }
-            Packet::Pong if self.protocol == Protocol::V4 => {
-                state.heartbeat.heard(self.protocol, self.shared.now_ms(), &self.shared.options);
-            }
-            // Node calls both an invalid heartbeat direction.
-            Packet::Ping(_) | Packet::Pong => self.close_locked(state, CloseReason::TransportError, None),
-            Packet::Close => self.close_locked(state, CloseReason::TransportClose, None),
-            Packet::Open | Packet::Upgrade | Packet::Noop => {}
-        }
-    }
-
-    /// Answers a ping. A client that asks faster than it reads the answers is cut off: they are queued for
-    /// one client alone, and must not grow beyond its bound.
-    fn answer(&self, state: &mut State, pong: Bytes) {
-        if state.outbox.bytes() >= self.shared.options.viewer_queue_bytes {
-            return self.close_locked(state, CloseReason::Slow, None);
-        }
-        state.outbox.push_urgent(pong);
-        self.flush(state);
-    }
-
     /// Writes as much as the transport takes; the reading task waits for the rest.
     pub(super) fn flush(&self, state: &mut State) {
         self.write(state);
@@ -345,40 +306,6 @@ impl Session {
         }
     }
 
-    pub(super) fn received(&self, state: &mut State, read: super::wire::Read) {
-        use super::incoming::Event;
-        for event in read.events {
-            if matches!(state.link, Link::Closed(_)) {
-                return;
-            }
-            match event {
-                Event::Text(text) => match Packet::parse_text(&text) {
-                    Ok(packet) => self.receive(state, packet),
-                    Err(_) => self.close_locked(state, CloseReason::ParseError, None),
-                },
-                Event::Binary(data) if self.protocol == Protocol::V3 => {
-                    self.receive(state, Packet::Binary(data.slice(data.len().min(1)..)));
-                }
-                Event::Binary(data) => self.receive(state, Packet::Binary(data)),
-                Event::Ping(data) => {
-                    self.answer(state, frame::server_frame(Opcode::Pong, &data));
-                }
-                Event::Close(code) => {
-                    self.close_locked(state, CloseReason::TransportClose, code.or(Some(1005)))
-                }
-            }
-        }
-        match read.end {
-            None => {}
-            Some(super::wire::End::Eof) => self.close_locked(state, CloseReason::TransportClose, None),
-            Some(super::wire::End::Error) => self.close_locked(state, CloseReason::TransportError, None),
-            Some(super::wire::End::Violation(code)) => {
-                self.shared.metrics.protocol_errors.inc();
-                self.close_locked(state, CloseReason::TransportError, Some(code));
-            }
-        }
-    }
-
     /// Puts the session on a websocket, behind a finished probe. What is queued goes out there.
     /// `read` is what came together with the upgrade packet: it is taken before the reader goes on.
     pub(super) fn attach(&self, wire: Wire, read: super::wire::Read) {
@@ -430,10 +357,13 @@ impl Session {
         state.outbox = Outbox::default();
         state.barriers = Vec::new();
         state.stalled_since_ms = 0;
+        state.seat = None;
         self.backlog_bytes.store(0, Ordering::Relaxed);
         for waker in [state.reader.take(), state.writer.take()].into_iter().flatten() {
             waker.wake();
         }
+        // A websocket that is being probed for it has nothing to wait for any more.
+        self.probe_changed.notify_waiters();
         self.shared.sessions.remove(&self.id);
         if !self.is_own {
             self.shared.metrics.connection_closed(self.protocol.number(), websocket, reason.as_str());

@@ -15,7 +15,9 @@ use foldhash::{HashMap, HashMapExt};
 use tokio::{net::TcpStream, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Admittance, CloseReason, EngineOptions, Session, SessionId, frame};
+use super::{
+    Admittance, CloseReason, EngineOptions, Session, SessionId, admission::Admission, frame, places::Places,
+};
 use crate::observe::Metrics;
 
 const SHARDS: usize = 32;
@@ -94,6 +96,8 @@ pub(crate) struct Shared {
     pub(super) options: EngineOptions,
     pub(super) metrics: Arc<Metrics>,
     pub(super) sessions: Sessions,
+    pub(super) places: Arc<Places>,
+    pub(super) admission: Admission,
     /// Held to clone the pointer, never across an await.
     admittance: RwLock<Arc<Admittance>>,
     pub(super) ping_frame: Bytes,
@@ -110,9 +114,11 @@ impl Shared {
     pub(super) fn new(options: EngineOptions, metrics: Arc<Metrics>) -> Self {
         Self {
             admittance: RwLock::new(Arc::new(options.admittance.clone())),
+            admission: Admission::new(options.admittance.connects_per_second),
             options,
             metrics,
             sessions: Sessions::new(),
+            places: Arc::new(Places::new()),
             ping_frame: frame::server_frame(frame::Opcode::Text, b"2"),
             started: Instant::now(),
             id_suffix: random_id::<4>(),
@@ -127,6 +133,7 @@ impl Shared {
     }
 
     pub(super) fn set_admittance(&self, admittance: Admittance) {
+        self.admission.set_rate(admittance.connects_per_second);
         *self.admittance.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(admittance);
     }
 
@@ -164,6 +171,7 @@ impl Shared {
                 }
             }
             if index == 0 {
+                self.places.sweep(Instant::now());
                 // Outside the lock: whoever closes a session takes it.
                 let mut held = std::mem::take(&mut *lock(&self.lingering));
                 held.retain(|(socket, until)| now_ms < *until && !at_end(socket));

@@ -47,12 +47,10 @@ impl Engine {
         let wanted = look.ok().and_then(|len| self.wanted(bytes.get(..len)?, peer));
         let Some(Wanted { head_bytes, protocol, handshake, answer }) = wanted else { return Some(socket) };
         // Asked last, since whoever is admitted uses up a place; who is not is told so by the HTTP server.
-        if self.busy().is_some() {
-            return Some(socket);
-        }
+        let Ok(seat) = self.shared.admit(&handshake) else { return Some(socket) };
         if socket.try_read(&mut bytes[..head_bytes]).is_ok_and(|read| read == head_bytes) {
             let opening = Opening { wire: Wire::new(socket), answer: &answer, read_ahead: &mut [] };
-            self.start(protocol, false, handshake, Some(opening));
+            self.start(protocol, false, handshake, seat, Some(opening));
         }
         None
     }
@@ -91,6 +89,9 @@ fn head(bytes: &[u8]) -> Option<(usize, Parts)> {
             return None;
         }
         map.append(name, HeaderValue::from_bytes(header.value).ok()?);
+    }
+    if !map.contains_key(header::HOST) {
+        return None;
     }
     let (mut parts, ()) = Request::get(target).body(()).ok()?.into_parts();
     parts.headers = map;
@@ -135,6 +136,7 @@ mod tests {
             ("X: y", "Expect: 100-continue"),
             ("X: y", "X y: z"),
             ("X: y", " folded"),
+            ("Host: h", "Y: z"),
         ] {
             assert!(!is_taken(&usual.replacen(from, to, 1)), "{from} as {to}");
         }
@@ -144,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_follows_the_head_is_not_part_of_it() {
-        let head_text = format!("GET {TARGET} HTTP/1.1\r\nOrigin: https://a\r\n\r\n");
+        let head_text = format!("GET {TARGET} HTTP/1.1\r\nHost: h\r\nOrigin: https://a\r\n\r\n");
         let (len, parts) = head(format!("{head_text}\u{1}rest").as_bytes()).unwrap();
         assert_eq!((len, parts.headers[header::ORIGIN].as_bytes()), (head_text.len(), &b"https://a"[..]));
         assert_eq!(parts.uri.path_and_query().unwrap(), TARGET);

@@ -28,8 +28,9 @@ impl TestClient {
         let (parts, ()) = http::Request::new(()).into_parts();
         let handshake = Handshake::new(&parts, Ipv4Addr::LOCALHOST.into(), 0);
         let id = SessionId(random_id());
-        let session = Arc::new(Session::new(id, Protocol::V4, false, handshake, shared, wire));
+        let session = Arc::new(Session::new(id, Protocol::V4, false, handshake, None, shared, wire));
         session.lock().outbox.set_connected();
+        session.lock().guard.let_in();
         Self { session }
     }
 

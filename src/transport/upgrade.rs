@@ -21,15 +21,16 @@ use super::{
     frame::{Opcode, server_frame},
     incoming::Event,
     outbox::Outbox,
+    places::Seat,
     session::Link,
-    wire::Wire,
+    wire::{End, Read, Wire},
 };
 
 /// Whether the request asks for a websocket.
 pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
-    let has = |name, token: &str| {
-        let value = headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        value.is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+    let has = |name: header::HeaderName, token: &str| {
+        let mut lines = headers.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
+        lines.any(|line| line.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
     has(header::UPGRADE, "websocket") && has(header::CONNECTION, "upgrade")
 }
@@ -44,7 +45,7 @@ pub(super) fn accept(method: &Method, headers: &HeaderMap) -> Result<Response, B
     if *method != Method::GET {
         return Err(bad(StatusCode::METHOD_NOT_ALLOWED, "Invalid HTTP method"));
     }
-    let key = get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24 && key.ends_with("=="));
+    let key = get(header::SEC_WEBSOCKET_KEY).filter(|key| is_base64_of_16_bytes(key));
     let Some(key) = key else {
         return Err(bad(StatusCode::BAD_REQUEST, "Missing or invalid Sec-WebSocket-Key header"));
     };
@@ -65,6 +66,11 @@ pub(super) fn accept(method: &Method, headers: &HeaderMap) -> Result<Response, B
     Ok(response)
 }
 
+fn is_base64_of_16_bytes(key: &str) -> bool {
+    let digits = key.strip_suffix("==").unwrap_or_default();
+    digits.len() == 22 && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+}
+
 /// The socket behind a finished HTTP upgrade, and what was read behind the request.
 async fn socket_of(request: Request<Body>) -> Option<(TcpStream, Vec<u8>)> {
     let upgraded: Upgraded = hyper::upgrade::on(request).await.ok()?;
@@ -78,6 +84,7 @@ pub(super) fn direct(
     request: Request<Body>,
     protocol: Protocol,
     handshake: Handshake,
+    seat: Option<Seat>,
 ) -> Response {
     let response = match accept(request.method(), request.headers()) {
         Ok(response) => response,
@@ -86,7 +93,7 @@ pub(super) fn direct(
     tokio::spawn(async move {
         if let Some((socket, mut read_ahead)) = socket_of(request).await {
             let opening = Opening { wire: Wire::new(socket), answer: b"", read_ahead: &mut read_ahead };
-            engine.start(protocol, false, handshake, Some(opening));
+            engine.start(protocol, false, handshake, seat, Some(opening));
         }
     });
     response
@@ -102,31 +109,37 @@ pub(super) fn existing(session: Arc<Session>, request: Request<Body>) -> Respons
         Link::Polling(polling) => !std::mem::replace(&mut polling.probing, true),
         Link::Websocket(_) | Link::Closed(_) => false,
     };
-    session.probe_begun.notify_waiters();
+    session.probe_changed.notify_waiters();
     tokio::spawn(async move {
         let Some((socket, read_ahead)) = socket_of(request).await else {
             return session.end_probe(free);
         };
+        let mut wire = Wire::new(socket);
         if !free {
-            return; // Node closes a second websocket of a session, and keeps the first.
+            return session.dismiss(wire, NO_CODE); // The first websocket of a session is kept.
         }
         let deadline = Duration::from_millis(session.shared.options.upgrade_timeout_ms);
-        match tokio::time::timeout(deadline, probe(&session, Wire::new(socket), read_ahead)).await {
-            Ok(Some((wire, rest))) => {
-                session.attach(wire, rest);
+        match tokio::time::timeout(deadline, probe(&session, &mut wire, read_ahead)).await {
+            Ok(Ok(rest)) => session.attach(wire, rest),
+            Ok(Err(code)) => {
+                session.end_probe(true);
+                session.dismiss(wire, code);
             }
-            Ok(None) | Err(_) => session.end_probe(true),
+            Err(_) => {
+                session.end_probe(true);
+                session.dismiss(wire, NO_CODE);
+            }
         }
     });
     response
 }
 
-/// Answers the probe and waits for the upgrade packet. Messages right behind it are returned too.
-async fn probe(
-    session: &Session,
-    mut wire: Wire,
-    mut read_ahead: Vec<u8>,
-) -> Option<(Wire, super::wire::Read)> {
+/// A close frame without a code.
+const NO_CODE: u16 = 1005;
+
+/// Answers the probe and waits for the upgrade packet; returns what came right behind it, or the code to close
+/// the websocket with.
+async fn probe(session: &Session, wire: &mut Wire, mut read_ahead: Vec<u8>) -> Result<Read, u16> {
     let bytes_max = session.shared.options.message_bytes_max;
     let mut read = wire.feed(&mut read_ahead, bytes_max);
     let mut probed = false;
@@ -134,23 +147,44 @@ async fn probe(
         let mut events = std::mem::take(&mut read.events).into_iter();
         while let Some(event) = events.next() {
             match event {
-                Event::Text(text) if text == "2probe" && !probed => {
+                Event::Text(text) if text == "2probe" => {
                     probed = true;
                     let mut outbox = Outbox::default();
                     outbox.push_packet(server_frame(Opcode::Text, b"3probe"), 0);
-                    wire.write(&mut outbox).ok()?;
+                    wire.write(&mut outbox).map_err(|_| NO_CODE)?;
                 }
                 Event::Text(text) if text == "5" && probed => {
                     read.events = events.collect();
-                    return Some((wire, read));
+                    return Ok(read);
                 }
-                _ => return None,
+                Event::Ping(data) => {
+                    let mut outbox = Outbox::default();
+                    outbox.push_packet(server_frame(Opcode::Pong, &data), 0);
+                    wire.write(&mut outbox).map_err(|_| NO_CODE)?;
+                }
+                Event::Close(code) => return Err(code.unwrap_or(NO_CODE)),
+                _ => return Err(NO_CODE),
             }
         }
-        if read.end.is_some() || session.is_closed() {
-            return None;
+        match read.end {
+            Some(End::Violation(code)) => {
+                session.shared.metrics.protocol_errors.inc();
+                return Err(code);
+            }
+            Some(End::Eof | End::Error) => return Err(NO_CODE),
+            None => {}
         }
-        read = std::future::poll_fn(|cx| wire.poll_events(cx, bytes_max)).await;
+        let over = session.probe_changed.notified();
+        tokio::pin!(over);
+        over.as_mut().enable();
+        if session.is_closed() {
+            return Err(NO_CODE);
+        }
+        tokio::select! {
+            more = std::future::poll_fn(|cx| wire.poll_events(cx, bytes_max)) => read = more,
+            // Another websocket of the session, or its end.
+            () = over => read = Read::default(),
+        }
     }
 }
 
@@ -158,6 +192,13 @@ impl Session {
     fn end_probe(&self, ours: bool) {
         if ours && let Link::Polling(polling) = &mut self.lock().link {
             polling.probing = false;
+        }
+    }
+
+    /// Says goodbye to a websocket that did not become the session's.
+    fn dismiss(&self, wire: Wire, code: u16) {
+        if let Some(socket) = wire.close(&mut Outbox::default(), code) {
+            self.shared.linger(socket);
         }
     }
 

@@ -29,7 +29,7 @@ thread_local! {
 }
 
 /// What one read brought.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) events: SmallVec<[Event; 2]>,
     pub(super) end: Option<End>,

@@ -23,9 +23,12 @@ const VARIABLES: &[&str] = &[
     "LEGACY_PUBLISH",
     "PAYLOAD",
     "MAX_CONNECTIONS",
+    "MAX_CONNECTIONS_PER_ADDRESS",
+    "MAX_CONNECTIONS_PER_USER",
     "MAX_MESSAGE_BYTES",
     "MAX_SUBSCRIPTIONS",
     "CONNECT_RATE",
+    "CONNECT_RATE_PER_ADDRESS",
     "PING_INTERVAL",
     "PING_TIMEOUT",
     "SLOW_TIMEOUT",
@@ -69,6 +72,8 @@ async fn a_bad_value_is_one_line_that_names_it_and_exit_code_2() {
     refused(with("FLEETCAST_CONNECT_RATE", "fast"), 2, &["FLEETCAST_CONNECT_RATE", "`fast`", "1000/s"]).await;
     refused(with("FLEETCAST_LISTEN", "nowhere"), 2, &["FLEETCAST_LISTEN", "`nowhere`"]).await;
     refused(with("FLEETCAST_MAX_CONNECTIONS", "0"), 2, &["FLEETCAST_MAX_CONNECTIONS", "0"]).await;
+    let rate = "FLEETCAST_CONNECT_RATE_PER_ADDRESS";
+    refused(with(rate, "0/s"), 2, &[rate, "`0/s`", "1000/s"]).await;
     refused(with("FLEETCAST_CORS_ORIGINS", "https://a/b"), 2, &["FLEETCAST_CORS_ORIGINS", "`https://a/b`"])
         .await;
     refused(bare("serve").arg("--slow-timeout").arg("never"), 2, &["--slow-timeout", "`never`"]).await;

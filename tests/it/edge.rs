@@ -23,7 +23,7 @@ async fn gateway(redis: &RedisServer) -> Gateway {
 }
 
 /// Sends one raw request and reads the response to its end (the connection is asked to close).
-async fn http(addr: &str, method: &str, target: &str, headers: &str, body: &str) -> String {
+pub async fn http(addr: &str, method: &str, target: &str, headers: &str, body: &str) -> String {
     let mut socket = TcpStream::connect(addr).await.unwrap();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let request = format!(
@@ -40,7 +40,7 @@ async fn get(addr: &str, query: &str) -> String {
 }
 
 /// Opens a polling session and returns its id.
-async fn open(addr: &str) -> String {
+pub async fn open(addr: &str) -> String {
     let response = get(addr, "EIO=4&transport=polling").await;
     let open = response.split_once("\r\n\r\n0").unwrap().1;
     serde_json::from_str::<serde_json::Value>(open).unwrap()["sid"].as_str().unwrap().to_owned()

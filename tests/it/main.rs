@@ -12,6 +12,8 @@ mod support;
 mod admin;
 /// Tokens: who is let in, what they may see, and until when.
 mod auth;
+/// Bad inputs that broke other servers, row by row.
+mod bad_inputs;
 /// The delivery canary: ready means that updates arrive.
 mod canary;
 /// Options, exit codes, help.
@@ -20,6 +22,8 @@ mod cli;
 mod clients;
 /// A member of a cluster with real Node replicas.
 mod cluster;
+/// The edge beside a real Node server, case by case.
+mod comparison;
 /// What the edge answers, with Node's own error codes.
 mod edge;
 /// Updates of watched fleets through Redis, in churn and outages.
@@ -30,6 +34,8 @@ mod fleets;
 mod harness;
 /// Ingestion from a real Kafka: poison, redelivery, rebalances, outages.
 mod kafka;
+/// How many connections one address and one user have.
+mod limits;
 /// Updates that were lost on their way without a trace.
 mod losses;
 /// The promise, against a model, while things fail.
