@@ -10,14 +10,16 @@ use axum::{Router, body::Body};
 use http::Request;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::Instant,
 };
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Engine, REQUEST_TIMEOUT};
+use super::{Engine, REQUEST_TIMEOUT, Tls};
 use crate::observe::Metrics;
 
 /// How long to wait when the process has no descriptors left.
@@ -44,7 +46,8 @@ pub struct PeerAddr(pub SocketAddr);
 pub struct ListenerOptions {
     /// How many HTTP connections there may be. Websockets have left HTTP and count as sessions.
     pub connections_max: usize,
-    /// How long the head of a request may take. The first byte of a connection has as long.
+    /// How long the head of a request may take. The first byte of a connection has as long, and with TLS
+    /// its whole handshake.
     pub head_timeout: Duration,
 }
 
@@ -61,6 +64,7 @@ impl ListenerOptions {
 pub struct Listener {
     socket: TcpListener,
     options: ListenerOptions,
+    tls: Option<Tls>,
     metrics: Arc<Metrics>,
     complained: Option<Instant>,
 }
@@ -78,7 +82,13 @@ impl Listener {
         prepare(&socket);
         socket.listen(4096)?;
         let socket = TcpListener::from_std(socket.into())?;
-        Ok(Self { socket, options, metrics, complained: None })
+        Ok(Self { socket, options, tls: None, metrics, complained: None })
+    }
+
+    /// Speaks TLS, and nothing else, from now on.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The bound address.
@@ -105,12 +115,22 @@ impl Listener {
                     Ok((stream, peer)) => {
                         let (engine, router, stop) = (engine.clone(), router.clone(), stop.clone());
                         let head_timeout = self.options.head_timeout;
-                        connections.spawn(async move {
-                            let first = first(engine, stream, peer, head_timeout, &stop).await;
-                            if let Some(stream) = first {
-                                connection(stream, peer, router, head_timeout, stop).await;
-                            }
-                        });
+                        // Two tasks and not one: who comes without TLS need not hold room for it.
+                        if let Some(tls) = self.tls.clone() {
+                            let metrics = self.metrics.clone();
+                            connections.spawn(async move {
+                                if let Some(stream) = secure(&tls, stream, head_timeout, &metrics, &stop).await {
+                                    connection(stream, peer, router, head_timeout, stop).await;
+                                }
+                            });
+                        } else {
+                            connections.spawn(async move {
+                                let first = first(engine, stream, peer, head_timeout, &stop).await;
+                                if let Some(stream) = first {
+                                    connection(stream, peer, router, head_timeout, stop).await;
+                                }
+                            });
+                        }
                     }
                     Err(error) => self.failed(&error).await,
                 },
@@ -177,8 +197,26 @@ async fn first(
     stop.run_until_cancelled(taking).await?.ok()?
 }
 
-async fn connection(
+/// The TLS handshake. Who breaks it or does not finish it is gone, and counted.
+async fn secure(
+    tls: &Tls,
     stream: TcpStream,
+    head_timeout: Duration,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Option<TlsStream<TcpStream>> {
+    let accepting = tokio::time::timeout(head_timeout, tls.acceptor().accept(stream));
+    match stop.run_until_cancelled(accepting).await? {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(_)) | Err(_) => {
+            metrics.tls_handshakes_failed.inc();
+            None
+        }
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     router: Router,
     head_timeout: Duration,

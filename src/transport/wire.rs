@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
 use super::{
+    encrypted::Encrypted,
     frame::{Opcode, server_frame},
     incoming::{Event, Incoming},
     outbox::Outbox,
@@ -50,15 +51,25 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Wire {
     socket: TcpStream,
+    /// Between the frames and the socket, if the client speaks TLS to us.
+    tls: Option<Encrypted>,
     incoming: Incoming,
     /// The peer has gone: there is nobody to say goodbye to.
     is_over: bool,
 }
 
 impl Wire {
-    /// `read_ahead`: bytes that the HTTP layer read behind the handshake request.
     pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket, incoming: Incoming::default(), is_over: false }
+        Self { socket, tls: None, incoming: Incoming::default(), is_over: false }
+    }
+
+    pub(super) fn over_tls(socket: TcpStream, tls: Encrypted) -> Self {
+        Self { tls: Some(tls), ..Self::new(socket) }
+    }
+
+    /// Something has left the outbox, and the kernel has not taken it.
+    pub(super) fn is_holding(&self) -> bool {
+        self.tls.as_ref().is_some_and(Encrypted::is_holding)
     }
 
     /// Parses bytes that were read elsewhere.
@@ -76,37 +87,73 @@ impl Wire {
     /// Reads what is there. `Pending` registers the task.
     pub(super) fn poll_events(&mut self, cx: &mut Context<'_>, max_bytes: usize) -> Poll<Read> {
         loop {
+            // What is decrypted already is not the socket's any more, and may be all that comes.
+            if self.tls.is_some()
+                && let Some(read) = self.read(max_bytes)
+            {
+                return Poll::Ready(read);
+            }
             match self.socket.poll_read_ready(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(Read::end(End::Error)),
                 Poll::Ready(Ok(())) => {}
             }
-            let read = SCRATCH.with_borrow_mut(|scratch| match not_now(self.socket.try_read(scratch)) {
-                Ok(None) => None,
-                Ok(Some(0)) => Some(Read::end(End::Eof)),
-                Ok(Some(len)) => Some(self.feed(&mut scratch[..len], max_bytes)),
-                Err(_) => Some(Read::end(End::Error)),
-            });
-            if let Some(read) = read {
-                self.is_over = matches!(read.end, Some(End::Eof | End::Error));
+            if let Some(read) = self.read(max_bytes) {
                 return Poll::Ready(read);
             }
         }
     }
 
+    /// One read, if there is anything.
+    fn read(&mut self, max_bytes: usize) -> Option<Read> {
+        let read = SCRATCH.with_borrow_mut(|scratch| {
+            let read = match &mut self.tls {
+                None => self.socket.try_read(scratch),
+                Some(tls) => tls.read(&self.socket, scratch),
+            };
+            match not_now(read) {
+                Ok(None) => None,
+                Ok(Some(0)) => Some(Read::end(End::Eof)),
+                Ok(Some(len)) => Some(self.feed(&mut scratch[..len], max_bytes)),
+                Err(_) => Some(Read::end(End::Error)),
+            }
+        })?;
+        self.is_over = matches!(read.end, Some(End::Eof | End::Error));
+        Some(read)
+    }
+
     /// Writes `frames` at once, as far as the kernel takes them; nothing may wait before them. It goes past
     /// tokio's record of the socket, which lies elsewhere in memory and is of use only when the kernel takes
     /// no more: then [`Self::write`] goes on, and finds that out for itself.
+    ///
+    /// With TLS it takes nothing: what is queued is encrypted from the queue.
     pub(super) fn write_now(&self, frames: &[u8]) -> io::Result<usize> {
+        if self.tls.is_some() {
+            return Ok(0);
+        }
         match rustix::net::send(&self.socket, frames, SendFlags::NOSIGNAL) {
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             sent => sent.map_err(io::Error::from),
         }
     }
 
-    /// Writes as much of `outbox` as the kernel takes.
+    /// Writes as much of `outbox` as the kernel takes; returns how many bytes it took.
     pub(super) fn write(&mut self, outbox: &mut Outbox) -> io::Result<usize> {
         let mut total = 0;
+        if let Some(tls) = &mut self.tls {
+            loop {
+                total += tls.flush(&self.socket)?;
+                if tls.is_holding() || outbox.is_empty() {
+                    return Ok(total);
+                }
+                let encrypted = {
+                    let mut slices = Outbox::empty_slices();
+                    let count = outbox.slices(&mut slices);
+                    tls.encrypt(&slices[..count])?
+                };
+                outbox.advance(encrypted);
+            }
+        }
         while !outbox.is_empty() {
             let written = {
                 let mut slices = Outbox::empty_slices();
@@ -139,6 +186,9 @@ impl Wire {
         outbox.push_packet(server_frame(Opcode::Close, &payload), 0);
         // Often it is a write that finds out that the peer has gone.
         self.write(outbox).ok()?;
+        if let Some(tls) = self.tls.take() {
+            tls.close(&self.socket);
+        }
         socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write).ok();
         Some(self.socket)
     }
