@@ -24,7 +24,10 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},
 };
-use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, pki_types::ServerName},
+};
 use tokio_tungstenite::{
     client_async,
     tungstenite::{self, Message},
@@ -85,7 +88,7 @@ pub struct Canary {
     /// Of the public port.
     address: SocketAddr,
     /// How the public port is spoken to, if it speaks TLS.
-    tls: Option<TlsConnector>,
+    tls: Option<Arc<ClientConfig>>,
     /// By which the edge knows our own session.
     key: Arc<str>,
     interval: Duration,
@@ -113,7 +116,7 @@ impl Canary {
     #[must_use]
     pub fn new(
         entrance: Entrance,
-        (public, tls): (SocketAddr, Option<TlsConnector>),
+        (public, tls): (SocketAddr, Option<Arc<ClientConfig>>),
         key: Arc<str>,
         interval: Duration,
         metrics: Arc<Metrics>,
@@ -221,10 +224,11 @@ impl Canary {
         let connecting = TcpStream::connect(self.address);
         let tcp = timeout(STEP_TIMEOUT, connecting).await.map_err(|_| "no answer".to_owned())?;
         let tcp = tcp.map_err(|error| error.to_string())?;
-        let Some(connector) = &self.tls else { return self.watch(tcp, backoff).await };
-        let handshake = connector.connect(ServerName::from(self.address.ip()), tcp);
+        let Some(tls) = self.tls.clone() else { return self.watch(tcp, backoff).await };
+        let handshake = TlsConnector::from(tls).connect(ServerName::from(self.address.ip()), tcp);
         let tls = timeout(STEP_TIMEOUT, handshake).await.map_err(|_| "no TLS".to_owned())?;
-        self.watch(tls.map_err(|error| error.to_string())?, backoff).await
+        // On the heap: a canary without TLS holds no room for it.
+        Box::pin(self.watch(tls.map_err(|error| error.to_string())?, backoff)).await
     }
 
     async fn watch<S>(&self, stream: S, backoff: &mut Backoff) -> Result<(), String>

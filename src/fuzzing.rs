@@ -58,7 +58,8 @@ mod tests {
     #[test]
     fn every_entrance_has_its_fuzz_target() {
         let there = fs::read_dir(folder("fuzz_targets")).unwrap();
-        let there: BTreeSet<_> = there.map(|file| file.unwrap().path().file_stem().unwrap().to_owned()).collect();
+        let there: BTreeSet<_> =
+            there.map(|file| file.unwrap().path().file_stem().unwrap().to_owned()).collect();
         assert_eq!(there, TARGETS.iter().map(|(name, _)| (*name).into()).collect());
     }
 }

@@ -25,13 +25,19 @@ pub(crate) fn telemetry(data: &[u8]) {
         assert!(std::str::from_utf8(&relayed.raw).is_ok(), "what is relayed is text");
         let Ok(record) = fields.parse(raw) else { continue };
         let update = &record.update;
-        assert_eq!((&relayed.asset, relayed.position), (&update.asset, update.position), "one reader, two uses");
+        assert_eq!(
+            (&relayed.asset, relayed.position),
+            (&update.asset, update.position),
+            "one reader, two uses"
+        );
         assert!(update.position.is_none_or(|position| position.is_valid()), "{:?}", update.position);
         assert!((0..9_000_000_000_000_001).contains(&update.ts_ms), "{}", update.ts_ms);
         drop(record.check_skew(NOW_MS, SKEW_MS));
         let Some(asset) = update.asset.clone() else { unreachable!("a record names its asset") };
         state.apply_from(update, None);
-        let Some(known) = state.get(asset.as_str()) else { unreachable!("an asset that was heard of is known") };
+        let Some(known) = state.get(asset.as_str()) else {
+            unreachable!("an asset that was heard of is known")
+        };
         assert!(is_json(&known.data), "merged: {:?}", known.data);
         assert!(is_json(&encode::asset(&record.fleet, known)), "told: {:?}", known.data);
     }

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::subscribe::{fleet_id, interval, read};
 use crate::{
     protocol::{
-        AssetHistory, AuthRefresh, FleetMode, FleetSubscribe, FleetUnsubscribe, RegionSubscribe, RegionUnsubscribe,
+        AssetHistory, AuthRefresh, FleetMode, FleetSubscribe, FleetUnsubscribe, RegionSubscribe,
+        RegionUnsubscribe,
     },
     region::{RegionName, Shape, ShapeLimits, ShapeSpec},
 };
@@ -22,13 +23,18 @@ pub(crate) fn requests(data: &[u8]) {
             Ok(())
         }),
         read::<FleetUnsubscribe>(&request).and_then(|FleetUnsubscribe { fleet }| fleet_id(&fleet).map(drop)),
-        read::<RegionSubscribe>(&request).map(|RegionSubscribe { region, .. }| drop(RegionName::parse(&region))),
+        read::<RegionSubscribe>(&request)
+            .map(|RegionSubscribe { region, .. }| drop(RegionName::parse(&region))),
         read::<RegionUnsubscribe>(&request).map(drop),
         read::<AssetHistory>(&request).map(drop),
         read::<AuthRefresh>(&request).map(drop),
         read::<ShapeSpec>(&request).map(|spec| drop(Shape::parse(&spec, ShapeLimits::default()))),
     ];
     for refusal in refusals.into_iter().filter_map(Result::err) {
-        assert!(!refusal.message.is_empty() && refusal.message.len() <= 400 + data.len(), "{}", refusal.message);
+        assert!(
+            !refusal.message.is_empty() && refusal.message.len() <= 400 + data.len(),
+            "{}",
+            refusal.message
+        );
     }
 }

@@ -33,7 +33,8 @@ pub(crate) fn http_head(data: &[u8]) {
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         if origins.allow(&parts.headers) && parts.headers.contains_key(header::ORIGIN) {
             let origin = origin.expect("no page has an origin that is no text");
-            let is_ours = host.is_some_and(|host| origin.strip_suffix(host).is_some_and(|rest| rest.ends_with("//")));
+            let is_ours =
+                host.is_some_and(|host| origin.strip_suffix(host).is_some_and(|rest| rest.ends_with("//")));
             assert!(is_ours || (origin == "https://good.example" && origins != Origins::Same), "{origin}");
         }
     }
@@ -62,7 +63,9 @@ pub(crate) fn payload(data: &[u8]) {
             Packet::Message(data) => encoder.put_text(&[b"4", &data[..]].concat()),
             Packet::Upgrade => encoder.put_text(b"5"),
             Packet::Noop => encoder.put_text(b"6"),
-            Packet::Binary(data) if protocol == Protocol::V3 => encoder.put_binary(&[&[4], &data[..]].concat()),
+            Packet::Binary(data) if protocol == Protocol::V3 => {
+                encoder.put_binary(&[&[4], &data[..]].concat())
+            }
             Packet::Binary(data) => encoder.put_binary(data),
         }
     }
@@ -75,7 +78,8 @@ pub(crate) fn websocket(data: &[u8]) {
     let whole = read(&[bytes]);
     let pieces: Vec<&[u8]> = bytes.chunks(usize::from(seed % 16) + 1).collect();
     assert_eq!(whole, read(&pieces), "a cut changes nothing");
-    let client = TestClient::connect(1 << 16, if seed & 0x80 == 0 { Protocol::V4 } else { Protocol::V3 });
+    let protocol = if seed & 0x80 == 0 { Protocol::V4 } else { Protocol::V3 };
+    let client = TestClient::with(1 << 16, protocol, None);
     let mut state = client.session.lock();
     client.session.received(&mut state, Read { events: whole.0.into(), end: None });
     if whole.1.is_some() {

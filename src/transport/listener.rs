@@ -147,8 +147,10 @@ impl Listener {
 
     fn refuse(&mut self, stream: &TcpStream) {
         self.metrics.accepts_refused.inc();
-        // Best effort: whoever has sent nothing yet can read it.
-        stream.try_write(BUSY).ok();
+        // Best effort: whoever has sent nothing yet can read it. There is no saying it in TLS without a handshake.
+        if self.tls.is_none() {
+            stream.try_write(BUSY).ok();
+        }
         if self.may_complain() {
             tracing::warn!(connections_max = self.options.connections_max, "too many HTTP connections");
         }
@@ -255,9 +257,14 @@ mod tests {
     }
 
     fn serve(connections_max: usize, head_timeout: Duration) -> Served {
+        serve_with(connections_max, head_timeout, None)
+    }
+
+    fn serve_with(connections_max: usize, head_timeout: Duration, tls: Option<Tls>) -> Served {
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let options = ListenerOptions { connections_max, head_timeout };
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options, metrics.clone()).unwrap();
+        let listener = listener.with_tls(tls);
         let addr = listener.addr().unwrap();
         let broken = get(async || -> &str { panic!("a bug in one request") });
         let router = Router::new().route("/", get(async || "fine")).route("/broken", broken);
@@ -335,6 +342,27 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_tls_handshake_has_a_deadline_and_a_place_like_any_head() {
+        let served = serve_with(2, Duration::from_millis(400), Some(Tls::for_test()));
+        let begun = Instant::now();
+        let mut silent = TcpStream::connect(served.addr).await.unwrap();
+        let mut trickling = TcpStream::connect(served.addr).await.unwrap();
+        until(&served, 2).await;
+        // The beginning of a record that never ends.
+        trickling.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
+        assert_eq!(rest(&mut TcpStream::connect(served.addr).await.unwrap()).await, "");
+        assert_eq!(served.metrics.accepts_refused.get(), 1);
+        until(&served, 0).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!((rest(&mut silent).await.as_str(), rest(&mut trickling).await.as_str()), ("", ""));
+        // Who speaks no TLS is no guest either.
+        assert!(!ask(served.addr, REQUEST).await.contains("HTTP"));
+        assert_eq!(served.metrics.tls_handshakes_failed.get(), 3);
+        served.stop.cancel();
+        served.task.await.unwrap();
     }
 
     #[tokio::test]

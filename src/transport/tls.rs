@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio_rustls::{
-    TlsAcceptor, TlsConnector,
+    TlsAcceptor,
     rustls::{
         self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
         SignatureScheme,
@@ -108,9 +108,9 @@ impl Pair {
         let name = ServerName::try_from("localhost").ok()?;
         let at = UnixTime::since_unix_epoch(END_OF_TIME);
         match verifier.verify_server_cert(&self.leaf, &[], &name, &[], at) {
-            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-                i64::try_from(not_after.as_secs()).ok()
-            }
+            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+                not_after, ..
+            })) => i64::try_from(not_after.as_secs()).ok(),
             _ => None,
         }
     }
@@ -145,10 +145,10 @@ impl Tls {
     /// For a client in this very process: trusts the certificate that is shown at present, whatever names it
     /// is for and whoever signed it, and no other.
     #[must_use]
-    pub fn own_client(&self) -> TlsConnector {
+    pub fn own_client(&self) -> Arc<ClientConfig> {
         let verifier = Arc::new(OwnCertificate { tls: self.clone(), provider: provider() });
         let client = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
-        TlsConnector::from(Arc::new(client.with_no_client_auth()))
+        Arc::new(client.with_no_client_auth())
     }
 }
 
@@ -196,5 +196,66 @@ impl ServerCertVerifier for OwnCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+impl Tls {
+    /// A certificate of its own.
+    pub(super) fn for_test() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self::new(tests::pair(directory.path(), "a").load().unwrap())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn pair(directory: &Path, name: &str) -> TlsFiles {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let files = TlsFiles {
+            certificate: directory.join(format!("{name}.pem")),
+            key: directory.join(format!("{name}.key")),
+        };
+        std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        files
+    }
+
+    #[test]
+    fn a_pair_that_is_none_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, other) = (pair(directory.path(), "one"), pair(directory.path(), "other"));
+        let refused = |certificate: &Path, key: &Path, words: &[&str]| {
+            let files = TlsFiles { certificate: certificate.to_owned(), key: key.to_owned() };
+            let error = files.load().unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        };
+        let (nothing, empty) = (directory.path().join("nothing"), directory.path().join("empty"));
+        std::fs::write(&empty, "").unwrap();
+        refused(&nothing, &one.key, &["FLEETCAST_TLS_CERT", "nothing"]);
+        refused(&empty, &one.key, &["FLEETCAST_TLS_CERT", "empty", "no certificate"]);
+        refused(&one.certificate, &nothing, &["FLEETCAST_TLS_KEY", "nothing"]);
+        refused(&one.certificate, &empty, &["FLEETCAST_TLS_KEY", "empty"]);
+        refused(&one.certificate, &one.certificate, &["FLEETCAST_TLS_KEY", "one.pem"]);
+        refused(&one.certificate, &other.key, &["FLEETCAST_TLS_KEY", "not the key of the certificate"]);
+        let text = std::fs::read_to_string(&one.certificate).unwrap();
+        std::fs::write(&one.certificate, text.replace("MII", "AAA")).unwrap();
+        refused(&one.certificate, &one.key, &["FLEETCAST_TLS_CERT", "one.pem"]);
+    }
+
+    #[test]
+    fn until_when_it_holds_is_what_the_certificate_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = pair(directory.path(), "a");
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2031, 5, 6);
+        let key = rcgen::KeyPair::generate().unwrap();
+        std::fs::write(&files.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        let until = jiff::Timestamp::from_second(files.load().unwrap().holds_until().unwrap()).unwrap();
+        assert_eq!(until.to_string(), "2031-05-06T00:00:00Z");
     }
 }

@@ -205,12 +205,13 @@ mod tests {
     use std::time::Duration;
 
     use tokio::{
-        io::AsyncReadExt,
+        io::{AsyncRead, AsyncReadExt},
         net::{TcpListener, TcpStream},
     };
+    use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
     use super::*;
-    use crate::transport::{Bridge, Sent, TestClient, frame::parse_server_frame};
+    use crate::transport::{Bridge, Sent, TestClient, Tls, frame::parse_server_frame};
 
     /// Each is larger than all that [`narrow`] holds.
     const FRAMES: usize = 100;
@@ -226,10 +227,49 @@ mod tests {
         (server, client)
     }
 
+    /// The same with TLS between them.
+    async fn narrow_tls() -> (Wire, impl AsyncRead + Unpin + Send) {
+        let (server, client) = narrow().await;
+        let tls = Tls::for_test();
+        let connector = TlsConnector::from(tls.own_client());
+        let name = ServerName::try_from("localhost").unwrap();
+        let (acceptor, connecting) = (tls.acceptor(), connector.connect(name, client));
+        let (server, client) = tokio::join!(acceptor.accept(server), connecting);
+        let (socket, session) = server.unwrap().into_inner();
+        (Wire::over_tls(socket, Encrypted::new(session)), client.unwrap())
+    }
+
     #[tokio::test]
     async fn what_the_kernel_takes_in_part_goes_on_in_order_and_heartbeats_fall_between_frames() {
-        let (server, mut socket) = narrow().await;
-        let client = TestClient::over(4 << 20, Some(Wire::new(server)));
+        let (server, client) = narrow().await;
+        goes_on_in_order(Wire::new(server), client).await;
+    }
+
+    #[tokio::test]
+    async fn the_same_holds_with_tls() {
+        let (wire, client) = narrow_tls().await;
+        goes_on_in_order(wire, client).await;
+    }
+
+    #[tokio::test]
+    async fn with_tls_the_queue_is_bounded_and_who_takes_nothing_is_closed() {
+        let (wire, _client) = narrow_tls().await;
+        let frame = server_frame(Opcode::Text, &[b'x'; 20_000]);
+        let client = TestClient::over(100_000, Some(wire));
+        let sent = (0..1000).take_while(|_| client.session.send(&frame) == Sent::Yes).count();
+        // The kernel's two buffers, a record, and the queue.
+        assert!((5..30).contains(&sent), "{sent}");
+        assert_eq!(client.session.send(&frame), Sent::Full);
+        assert!(client.session.backlog_bytes() < 100_000 + frame.len());
+        client.session.sweep(client.session.shared.now_ms() + 29_000);
+        assert!(!client.session.is_closed(), "it has half a minute");
+        client.session.sweep(client.session.shared.now_ms() + 31_000);
+        assert_eq!(client.session.close_reason(), Some(crate::transport::CloseReason::Slow));
+        assert_eq!(client.session.backlog_bytes(), 0);
+    }
+
+    async fn goes_on_in_order(wire: Wire, mut socket: impl AsyncRead + Unpin + Send + 'static) {
+        let client = TestClient::over(4 << 20, Some(wire));
         // socketioxide's side: whoever reads the bridge drives the socket.
         let mut bridge = Bridge::new(client.session.clone());
         let driver = tokio::spawn(async move { bridge.read_u8().await });

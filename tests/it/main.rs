@@ -52,3 +52,5 @@ mod store;
 mod storm;
 /// House rules.
 mod tidy;
+/// TLS of the public port.
+mod tls;

@@ -33,7 +33,10 @@ pub(crate) fn adapter(bytes: &[u8]) {
         drop(message.response_frame(&sharded, "uid"));
     }
     if let Some((to, answer)) = ShardedMessage::answer_to_unreadable(bytes) {
-        drop(ShardedMessage { uid: "uid".to_owned(), body: Body::Response(answer) }.response_frame(&sharded, &to));
+        drop(
+            ShardedMessage { uid: "uid".to_owned(), body: Body::Response(answer) }
+                .response_frame(&sharded, &to),
+        );
     }
 }
 
