@@ -151,6 +151,8 @@ impl Kafka {
         self.client()
             .set("message.max.bytes", "20000000")
             .set("linger.ms", "2")
+            // The order of a partition outlives a broker that is killed.
+            .set("enable.idempotence", "true")
             .set("queue.buffering.max.messages", "1000000")
             .create()
             .unwrap()

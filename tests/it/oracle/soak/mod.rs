@@ -9,7 +9,7 @@ mod report;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -30,7 +30,7 @@ use tokio::{
 
 use super::{CONVERGENCE, Cluster, Dashboard, FLEETS, Habit, difference, good, produce, with_secret};
 use crate::{
-    auth::tokens::in_seconds,
+    auth::tokens::{Made, in_seconds},
     support::{Gateway, Kafka, RedisServer, Viewer, now_ms},
 };
 
@@ -71,73 +71,32 @@ fn minutes() -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "for minutes: make soak"]
-#[expect(clippy::print_stdout, reason = "progress, for whoever waits for it")]
+#[expect(clippy::print_stdout, reason = "the report, for whoever waits for it")]
 async fn the_promise_holds_for_as_long_as_it_is_asked() {
     let lasts = Duration::from_secs_f64(minutes() * 60.0);
     let seed = rand::random();
     let mut rng = SmallRng::seed_from_u64(seed);
-    let exp = in_seconds(3600 + i64::try_from(lasts.as_secs()).unwrap());
-    let claims = |fleets| {
-        let mut claims = good(fleets);
-        claims["exp"] = exp.into();
-        claims
-    };
-    let tokens = with_secret(&[("all", claims(json!("*"))), ("two", claims(json!(["north", "west"])))]).await;
-    // A broker of its own, since it is killed, too.
-    let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
-    let topic = kafka.topic("soak", 3).await;
-    let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
-    let mut cluster = Cluster { kafka, topic, redis, gateways: Vec::new(), addrs: Arc::default() };
-    cluster.add_gateway().await;
-    cluster.add_gateway().await;
-
+    let tokens = tokens(lasts).await;
+    let mut cluster = cluster().await;
     let (calm, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let counts = Arc::new(Counts::default());
-    let dashboards = dashboards(&cluster, &calm, &mut rng, |label| tokens.token(label).to_owned());
+    let dashboards = dashboards(&cluster, &calm, &mut rng, &tokens);
     let oracle = produce(&cluster, rng.random(), stop.clone());
     let others = [
         firehose(&cluster, stop.clone(), counts.clone()),
         storms(&cluster, tokens.token("all"), calm.clone(), counts.clone()),
         idlers(&cluster, tokens.token("all"), calm.clone()),
+        rebalance(&cluster, calm.clone(), counts.clone()),
     ];
-    let rebalancing = rebalance(&cluster, calm.clone(), counts.clone());
-
-    let (began, mut report, mut sampler) = (Instant::now(), Report::default(), Sampler::default());
-    while began.elapsed() < lasts {
-        let fault = suffer(&mut cluster, &mut rng).await;
-        *report.faults.entry(fault).or_default() += 1;
-        sleep(Duration::from_millis(rng.random_range(500..2_500))).await;
-        report.points.push(sampler.look(began.elapsed(), &cluster.gateways).await);
-        println!("{:>5.0} s  {fault}", began.elapsed().as_secs_f64());
-    }
+    let (began, mut sampler) = (Instant::now(), Sampler::default());
+    let mut report = endure(&mut cluster, &mut rng, &mut sampler, lasts).await;
     calm.store(true, Ordering::Relaxed);
     stop.store(true, Ordering::Relaxed);
     let oracle = oracle.await.unwrap();
     for other in others {
         other.await.unwrap();
     }
-    rebalancing.await.unwrap();
-
-    let healed = Instant::now();
-    let differences = || -> Vec<String> {
-        let of = |(dashboard, _): &(Dashboard, JoinHandle<()>)| {
-            difference(&dashboard.shown.lock().unwrap(), &dashboard.fleets, &oracle)
-        };
-        dashboards.iter().filter_map(of).collect()
-    };
-    while !differences().is_empty() && healed.elapsed() < CONVERGENCE {
-        sleep(Duration::from_millis(100)).await;
-    }
-    report.losses = differences();
-    report.converged_after = healed.elapsed();
-    for (dashboard, task) in &dashboards {
-        assert!(!task.is_finished(), "a dashboard panicked");
-        let shown = dashboard.shown.lock().unwrap();
-        report.wrongs.extend(shown.wrongs.iter().cloned());
-        report.connections += shown.connections;
-        report.resyncs += shown.resyncs;
-        task.abort();
-    }
+    judge(&mut report, dashboards, &oracle).await;
     report.lasted = began.elapsed();
     report.records = oracle.count();
     report.storm_viewers = counts.storm_viewers.load(Ordering::Relaxed);
@@ -149,6 +108,66 @@ async fn the_promise_holds_for_as_long_as_it_is_asked() {
     assert!(report.losses.is_empty(), "{:#?}\nseed {seed}", report.losses);
     assert!(report.wrongs.is_empty(), "{:#?}\nseed {seed}", report.wrongs);
     assert!(report.gauges_left.is_empty(), "{:#?}", report.gauges_left);
+}
+
+/// Tokens that hold for longer than all of it lasts.
+async fn tokens(lasts: Duration) -> Made {
+    let exp = in_seconds(3600 + i64::try_from(lasts.as_secs()).unwrap());
+    let claims = |fleets| {
+        let mut claims = good(fleets);
+        claims["exp"] = exp.into();
+        claims
+    };
+    with_secret(&[("all", claims(json!("*"))), ("two", claims(json!(["north", "west"])))]).await
+}
+
+async fn cluster() -> Cluster {
+    // A broker of its own, since it is killed, too.
+    let kafka: &'static Kafka = Box::leak(Box::new(Kafka::start().await));
+    let topic = kafka.topic("soak", i32::try_from(PARTITIONS).unwrap()).await;
+    let redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let mut cluster = Cluster { kafka, topic, redis, gateways: Vec::new(), addrs: Arc::default() };
+    cluster.add_gateway().await;
+    cluster.add_gateway().await;
+    cluster
+}
+
+/// One fault after the other, and a look at the replicas after each.
+#[expect(clippy::print_stdout, reason = "progress, for whoever waits for it")]
+async fn endure(cluster: &mut Cluster, rng: &mut SmallRng, sampler: &mut Sampler, lasts: Duration) -> Report {
+    let (began, mut report) = (Instant::now(), Report::default());
+    while began.elapsed() < lasts {
+        let fault = suffer(cluster, rng).await;
+        *report.faults.entry(fault).or_default() += 1;
+        sleep(Duration::from_millis(rng.random_range(500..2_500))).await;
+        report.points.push(sampler.look(began.elapsed(), &cluster.gateways).await);
+        println!("{:>5.0} s  {fault}", began.elapsed().as_secs_f64());
+    }
+    report
+}
+
+/// What the dashboards show once all is calm, and what they noted on the way.
+async fn judge(report: &mut Report, dashboards: Vec<(Dashboard, JoinHandle<()>)>, oracle: &Telemetry) {
+    let healed = Instant::now();
+    let differences = || -> Vec<String> {
+        let of = |(dashboard, _): &(Dashboard, JoinHandle<()>)| {
+            difference(&dashboard.shown.lock().unwrap(), &dashboard.fleets, oracle)
+        };
+        dashboards.iter().filter_map(of).collect()
+    };
+    while !differences().is_empty() && healed.elapsed() < CONVERGENCE {
+        sleep(Duration::from_millis(100)).await;
+    }
+    report.losses = differences();
+    report.converged_after = healed.elapsed();
+    for (dashboard, task) in dashboards {
+        assert!(!task.is_finished(), "a dashboard panicked");
+        task.abort();
+        let shown = dashboard.shown.lock().unwrap();
+        report.wrongs.extend(shown.wrongs.iter().cloned());
+        report.connections += shown.connections;
+        report.resyncs += shown.resyncs;
+    }
 }
 
 /// One fault of the oracle's, or one of the broker.
@@ -175,14 +194,14 @@ fn dashboards(
     cluster: &Cluster,
     calm: &Arc<AtomicBool>,
     rng: &mut SmallRng,
-    token: impl Fn(&str) -> String,
+    tokens: &Made,
 ) -> Vec<(Dashboard, JoinHandle<()>)> {
     let mut all = Vec::new();
     for habit in [Habit::Steady, Habit::Flapping, Habit::Slow].repeat(DASHBOARDS) {
         for (label, fleets) in [("all", FLEETS.to_vec()), ("two", vec!["north", "west"])] {
             let dashboard = Dashboard {
                 habit,
-                token: token(label),
+                token: tokens.token(label).to_owned(),
                 fleets,
                 shown: Arc::default(),
                 addrs: cluster.addrs.clone(),
@@ -219,6 +238,18 @@ fn firehose(cluster: &Cluster, stop: Arc<AtomicBool>, counts: Arc<Counts>) -> Jo
     })
 }
 
+/// A viewer, if there is anybody to serve it at present.
+async fn connect(addrs: &Mutex<Vec<String>>, number: usize, fleet: &str, token: &str) -> Option<Viewer> {
+    let addr = {
+        let addrs = addrs.lock().unwrap();
+        addrs[number % addrs.len()].clone()
+    };
+    let query = format!("fleetId={fleet}&token={token}");
+    // In a task, since a connection that breaks in the middle of its handshake is a panic to the harness.
+    let connecting = async move { timeout(Duration::from_secs(5), Viewer::try_connect(&addr, &query)).await };
+    tokio::spawn(connecting).await.ok()?.ok()?.ok()
+}
+
 /// Waves of viewers of everything, each torn away some seconds later.
 fn storms(cluster: &Cluster, token: &str, calm: Arc<AtomicBool>, counts: Arc<Counts>) -> JoinHandle<()> {
     let (addrs, token) = (cluster.addrs.clone(), token.to_owned());
@@ -226,13 +257,8 @@ fn storms(cluster: &Cluster, token: &str, calm: Arc<AtomicBool>, counts: Arc<Cou
         while !calm.load(Ordering::Relaxed) {
             let mut wave = Vec::new();
             for number in 0..STORM_VIEWERS {
-                let addr = addrs.lock().unwrap()[number % 2].clone();
                 let fleet = [FIREHOSE_FLEET, FLEETS[0], FLEETS[1]][number % 3];
-                let query = format!("fleetId={fleet}&token={token}");
-                let connecting = timeout(Duration::from_secs(5), Viewer::try_connect(&addr, &query));
-                if let Ok(Ok(viewer)) = connecting.await {
-                    wave.push(viewer);
-                }
+                wave.extend(connect(&addrs, number, fleet, &token).await);
             }
             counts.storm_viewers.fetch_add(wave.len(), Ordering::Relaxed);
             sleep(Duration::from_secs(2)).await;
@@ -249,10 +275,7 @@ fn idlers(cluster: &Cluster, token: &str, calm: Arc<AtomicBool>) -> JoinHandle<(
         while !calm.load(Ordering::Relaxed) {
             let mut idle = Vec::new();
             for number in 0..6 {
-                let addr = addrs.lock().unwrap()[number % 2].clone();
-                let query = format!("fleetId={FIREHOSE_FLEET}&token={token}");
-                let connecting = timeout(Duration::from_secs(5), Viewer::try_connect(&addr, &query));
-                idle.extend(connecting.await.ok().and_then(Result::ok));
+                idle.extend(connect(&addrs, number, FIREHOSE_FLEET, &token).await);
             }
             for _ in 0..30 {
                 if !calm.load(Ordering::Relaxed) {
@@ -278,7 +301,7 @@ fn rebalance(cluster: &Cluster, calm: Arc<AtomicBool>, counts: Arc<Counts>) -> J
     tokio::task::spawn_blocking(move || {
         while !calm.load(Ordering::Relaxed) {
             let visitor: BaseConsumer = config.create().unwrap();
-            visitor.subscribe(&[&topic]).unwrap();
+            visitor.subscribe(&[topic.as_str()]).unwrap();
             let leaves = std::time::Instant::now() + REBALANCE;
             while std::time::Instant::now() < leaves {
                 drop(visitor.poll(Duration::from_millis(100)));
