@@ -26,6 +26,8 @@ mod cluster;
 mod comparison;
 /// What the edge answers, with Node's own error codes.
 mod edge;
+/// Faults that have no place of their own.
+mod faults;
 /// Updates of watched fleets through Redis, in churn and outages.
 mod feed;
 /// Subscriptions beyond the legacy contract: acknowledgement, snapshot, updates, resume.
@@ -58,3 +60,5 @@ mod store;
 mod storm;
 /// House rules.
 mod tidy;
+/// TLS of the public port.
+mod tls;
