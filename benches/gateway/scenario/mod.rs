@@ -4,11 +4,15 @@
 //! by [`Scenario::run`], so that a machine that slows down slows all of them.
 
 mod churn;
+mod conflation;
 mod fanout;
 mod firehose;
 mod idle;
+mod pan;
 mod ramp;
+mod regions;
 mod slow;
+mod snapshot;
 mod storm;
 
 use anyhow::Result;
@@ -31,7 +35,7 @@ pub(crate) struct Scenario {
     charts: fn(&Report) -> Vec<Chart>,
 }
 
-pub(crate) const ALL: [&Scenario; 7] = [
+pub(crate) const ALL: [&Scenario; 11] = [
     &fanout::SCENARIO,
     &ramp::SCENARIO,
     &firehose::SCENARIO,
@@ -39,6 +43,10 @@ pub(crate) const ALL: [&Scenario; 7] = [
     &storm::SCENARIO,
     &slow::SCENARIO,
     &idle::SCENARIO,
+    &regions::SCENARIO,
+    &pan::SCENARIO,
+    &snapshot::SCENARIO,
+    &conflation::SCENARIO,
 ];
 
 impl Scenario {
