@@ -192,6 +192,10 @@ impl Area {
         Self { south_west: grow(self.south_west, -margin), north_east: grow(self.north_east, margin) }
     }
 
+    pub(crate) fn latitudes(self) -> (i64, i64) {
+        (self.south_west.lat, self.north_east.lat)
+    }
+
     pub(crate) fn holds(self, place: Place) -> bool {
         (self.south_west.lat..=self.north_east.lat).contains(&place.lat)
             && (self.south_west.lon..=self.north_east.lon).contains(&place.lon)

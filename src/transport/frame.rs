@@ -75,9 +75,15 @@ pub(crate) fn server_frame(opcode: Opcode, payload: &[u8]) -> Bytes {
 
 /// Appends one final, unmasked frame.
 pub(crate) fn put_server_frame(out: &mut BytesMut, opcode: Opcode, payload: &[u8]) {
-    out.reserve(HEADER_BYTES_MAX + payload.len());
-    put_header(out, opcode, payload.len(), 0);
-    out.put_slice(payload);
+    put_server_frame_of(out, opcode, &[payload]);
+}
+
+/// The same of a payload in pieces, which are copied once.
+pub(crate) fn put_server_frame_of(out: &mut BytesMut, opcode: Opcode, pieces: &[&[u8]]) {
+    let len = pieces.iter().map(|piece| piece.len()).sum();
+    out.reserve(HEADER_BYTES_MAX + len);
+    put_header(out, opcode, len, 0);
+    pieces.iter().for_each(|piece| out.put_slice(piece));
 }
 
 /// Appends one frame masked with the zero key, which leaves the payload as it is: the form in which a

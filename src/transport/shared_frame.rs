@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Protocol,
-    frame::{Opcode, put_server_frame},
+    frame::{Opcode, put_server_frame, put_server_frame_of},
 };
 
 /// A whole Socket.IO packet and the attachments that its header announces, in one piece: whoever queues
@@ -35,11 +35,5 @@ pub fn event_frame(event: &str, argument: &[u8]) -> Bytes {
 
 /// Appends one event with one JSON argument. `event` needs no escaping.
 pub fn put_event_frame(out: &mut BytesMut, event: &str, argument: &[u8]) {
-    let mut payload = Vec::with_capacity(event.len() + argument.len() + 8);
-    payload.extend_from_slice(b"42[\"");
-    payload.extend_from_slice(event.as_bytes());
-    payload.extend_from_slice(b"\",");
-    payload.extend_from_slice(argument);
-    payload.push(b']');
-    put_server_frame(out, Opcode::Text, &payload);
+    put_server_frame_of(out, Opcode::Text, &[b"42[\"", event.as_bytes(), b"\",", argument, b"]"]);
 }

@@ -62,7 +62,9 @@ pub(super) fn watched(bench: &Bench, peer: &Peer) -> Result<(Stage, Vec<Area>)> 
         stage.run_for(Duration::from_millis(1))?;
     }
     let wrong = stage.wrong_maps(&areas)?;
-    anyhow::ensure!(wrong == 0, "{wrong} snapshots are not what is there: {}", stage.seen.fault_list());
+    let (faults, shown) = (stage.seen.fault_list(), stage.boards.iter().map(|board| board.shown.len()));
+    let shown: usize = shown.sum();
+    anyhow::ensure!(wrong == 0, "{wrong} of {} maps are wrong, {shown} assets on all; {faults}", areas.len());
     Ok((stage, areas))
 }
 

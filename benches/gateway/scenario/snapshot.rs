@@ -30,6 +30,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Column::compared("median_ms", "median ms, one by one", 1),
         Column::new("worst_ms", "longest", 1),
         Column::new("together_ms", "ms to the last of 100 at once", 0),
+        Column::new("together_cpu_ms", "CPU ms for each of them", 1),
         Column::new("mb_each", "MB each", 2),
         Column::new("faults", "faults", 0),
         Column::new("stale", "older than asked", 0),
@@ -57,10 +58,11 @@ fn measure(bench: &Bench, peer: &Peer) -> Result<Sample> {
         bytes += stage.boards[first].first_bytes;
         stage.run_for(Duration::from_millis(100))?;
     }
-    let before = said(&stage.world);
+    let (before, before_us) = (said(&stage.world), stage.gateway.cpu_us()?);
     let together = if bench.is_quick { TOGETHER / 5 } else { TOGETHER };
     let first = come(&mut stage, together, is_each)?;
     stale += older(&stage.boards[first..], &before);
+    let together_us = stage.gateway.cpu_us()? - before_us;
     let asked = stage.boards[first..].iter().map(|board| board.asked_ns).min().unwrap_or(0);
     let last = stage.boards[first..].iter().filter_map(whole_at).max().unwrap_or(asked);
 
@@ -69,6 +71,7 @@ fn measure(bench: &Bench, peer: &Peer) -> Result<Sample> {
     sample.set("mb_each", bytes as f64 / 1e6 / times.len() as f64);
     sample.set("median_ms", median_ms(times));
     sample.set("together_ms", (last - asked) as f64 / 1e6);
+    sample.set("together_cpu_ms", together_us / 1e3 / together as f64);
     sample.set("stale", stale as f64);
     stage.remark(&mut sample);
     Ok(sample)
