@@ -20,6 +20,9 @@ use crate::world::World;
 /// Messages due within one tick leave together, as they do from a consumer of batches.
 const TICK: Duration = Duration::from_millis(1);
 
+/// How long the last messages may be on their way to Redis.
+const ANSWERS_PATIENCE: Duration = Duration::from_secs(20);
+
 /// A redis-server without persistence; ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Redis {
@@ -137,7 +140,7 @@ impl Publisher {
         let connection = TcpStream::connect(("127.0.0.1", redis.port))?;
         connection.set_nodelay(true)?;
         connection.set_nonblocking(true)?;
-        let schedule = Schedule { connection, batch: Vec::new() };
+        let schedule = Schedule { connection, batch: Vec::new(), answered: 0 };
         let thread = std::thread::Builder::new()
             .name("publisher".into())
             .spawn(move || schedule.run(&rates, span, add))?;
@@ -156,6 +159,8 @@ impl Publisher {
 struct Schedule {
     connection: TcpStream,
     batch: Vec<u8>,
+    /// Messages that Redis has taken.
+    answered: u64,
 }
 
 impl Schedule {
@@ -188,12 +193,18 @@ impl Schedule {
             }
             std::thread::sleep(TICK);
         }
+        // A connection that is closed with answers on their way takes what Redis has not read along.
+        let deadline = Instant::now() + ANSWERS_PATIENCE;
+        while self.answered < sent.iter().sum() {
+            anyhow::ensure!(Instant::now() < deadline, "redis-server does not take what is published");
+            self.read_answers()?;
+            std::thread::sleep(TICK);
+        }
         Ok(Published { worst_lag_ms: worst_lag.as_secs_f64() * 1000.0 })
     }
 
     fn flush(&mut self) -> Result<()> {
         let mut rest = self.batch.as_slice();
-        let mut replies = [0; 4096];
         while !rest.is_empty() {
             match self.connection.write(rest) {
                 Ok(sent) => rest = &rest[sent..],
@@ -202,10 +213,19 @@ impl Schedule {
             }
         }
         self.batch.clear();
+        self.read_answers()
+    }
+
+    fn read_answers(&mut self) -> Result<()> {
+        let mut replies = [0; 4096];
         loop {
             match self.connection.read(&mut replies) {
                 Ok(0) => anyhow::bail!("redis-server hung up on the publisher"),
-                Ok(got) => anyhow::ensure!(!replies[..got].contains(&b'-'), "redis-server refused a message"),
+                Ok(got) => {
+                    let replies = &replies[..got];
+                    anyhow::ensure!(!replies.contains(&b'-'), "redis-server refused a message");
+                    self.answered += replies.iter().filter(|byte| **byte == b'\n').count() as u64;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
