@@ -14,7 +14,7 @@ use crate::{
     auth::Authenticator,
     cluster::{self, ClusterAdapter, ClusterState, Io, LocalSockets, Member, Rooms},
     dispatch::{
-        Audience, DispatchOptions, Dispatcher, Loader,
+        Audience, DispatchOptions, Dispatcher, Heads, Loader,
         regions::{CellSource, Regions},
     },
     feed::Feed,
@@ -48,6 +48,8 @@ pub struct Supply {
     pub feed: Feed,
     /// The state of a fleet.
     pub loader: Loader,
+    /// The number of a fleet.
+    pub heads: Heads,
     /// The assets of cells.
     pub cells: Arc<dyn CellSource>,
     /// The store, if there is one.
@@ -95,7 +97,8 @@ impl Gateway {
             .ws_max_message_size(message_bytes_max + 16)
             .ws_max_frame_size(message_bytes_max + 16)
             .build_svc();
-        let dispatcher = Dispatcher::start(&options.dispatch, &supply.loader, metrics, update_tasks, stop);
+        let dispatcher =
+            Dispatcher::start(&options.dispatch, &supply.loader, &supply.heads, metrics, update_tasks, stop);
         let regions = Regions::start(supply.cells, metrics, update_tasks, stop);
         let rooms = cluster.as_ref().map_or_else(Rooms::unneeded, cluster::Connection::rooms);
         let audience = Arc::new(Audience::new(rooms, metrics.clone()));

@@ -42,14 +42,15 @@ impl Peer {
         let kind = match text.split_once('=') {
             Some((_, path)) => fleetcast(path, false),
             None => match text {
-                "fleetcast" => fleetcast(own, false),
+                // Another way to use it is another peer: its viewers have the old gateway's contract.
+                "fleetcast" | "fleetcast-each" => fleetcast(own, false),
                 "fleetcast-paced" => fleetcast(own, true),
                 "node-fixed" => Kind::Node("gateway-fixed.mjs"),
                 "node-leaky" => Kind::Node("gateway-leaky.mjs"),
                 "socketioxide" => Kind::Here("socketioxide"),
                 "raw" => Kind::Here("raw"),
                 _ => anyhow::bail!(
-                    "no peer is called {text}: raw, fleetcast, fleetcast-paced, socketioxide, node-fixed, node-leaky, name=path"
+                    "no peer is called {text}: raw, fleetcast, fleetcast-paced, fleetcast-each, socketioxide, node-fixed, node-leaky, name=path"
                 ),
             },
         };

@@ -4,6 +4,7 @@
 //! Invariant: every delivery of every gateway is checked, and the checks check themselves first.
 
 mod crowd;
+mod dashboards;
 mod gateway;
 mod machine;
 mod peers;
@@ -13,6 +14,7 @@ mod rig;
 mod scenario;
 mod telemetry;
 mod wire;
+mod world;
 
 use std::path::{Path, PathBuf};
 
@@ -31,11 +33,12 @@ const SPARE_DESCRIPTORS: u64 = 200;
 #[derive(Debug, Parser)]
 #[command(name = "gateway", version)]
 struct Options {
-    /// Scenarios, comma-separated: fanout, ramp, firehose, churn, storm, slow, idle. Default: all.
+    /// Scenarios, comma-separated: fanout, ramp, firehose, churn, storm, slow, idle, regions, pan,
+    /// snapshot, conflation. Default: all.
     #[arg(long, value_delimiter = ',')]
     scenario: Vec<String>,
-    /// Gateways: raw, fleetcast, fleetcast-paced, socketioxide, node-fixed, node-leaky, or `name=path` for
-    /// another build of Fleetcast. Default: those that the scenario compares.
+    /// Gateways: raw, fleetcast, fleetcast-paced, fleetcast-each, socketioxide, node-fixed, node-leaky, or
+    /// `name=path` for another build of Fleetcast. Default: those that the scenario compares.
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
     /// Rounds of each scenario instead of its own number.
@@ -75,6 +78,7 @@ fn main() -> Result<()> {
     }
     telemetry::self_check()?;
     crowd::self_check()?;
+    world::self_check()?;
     let descriptors = machine::raise_descriptor_limit()?;
     let (machine, cores) = (machine::describe(), Cores::split());
     machine::pin(&cores.load)?;

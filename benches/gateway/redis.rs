@@ -15,9 +15,13 @@ use anyhow::{Context, Result};
 use crate::crowd::{Clock, Fleets};
 use crate::gateway::{await_port, free_port, own_child};
 use crate::telemetry::{self, Stamp};
+use crate::world::World;
 
 /// Messages due within one tick leave together, as they do from a consumer of batches.
 const TICK: Duration = Duration::from_millis(1);
+
+/// How long the last messages may be on their way to Redis.
+const ANSWERS_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A redis-server without persistence; ended when dropped.
 #[derive(Debug)]
@@ -96,15 +100,55 @@ impl Publisher {
         streams: Vec<Stream>,
         span: Duration,
     ) -> Result<Self> {
+        let (rates, fleets) = (streams.iter().map(|stream| stream.messages_per_s).collect(), fleets.clone());
+        let mut json = Vec::new();
+        Self::drive(redis, rates, span, move |batch, stream, turn| {
+            let stream = &streams[stream];
+            let width = u64::from(stream.fleets.end - stream.fleets.start);
+            let fleet = stream.fleets.start + (turn % width) as u32;
+            let n = fleets.advance(fleet);
+            let stamp = Stamp { fleet, asset: telemetry::asset_at(fleet, n), n, sent_ns: clock.now_ns() };
+            json.clear();
+            telemetry::write_update(&mut json, stamp, ts_ms());
+            publish(batch, fleet, &json);
+        })
+    }
+
+    /// What the assets of a world say, one after the other.
+    pub(crate) fn speaking(
+        redis: &Redis,
+        world: &Arc<World>,
+        clock: Clock,
+        messages_per_s: f64,
+        span: Duration,
+    ) -> Result<Self> {
+        let (world, mut json) = (world.clone(), Vec::new());
+        Self::drive(redis, vec![messages_per_s], span, move |batch, _, turn| {
+            json.clear();
+            let fleet = world.speak(turn, clock.now_ns(), ts_ms(), &mut json);
+            publish(batch, fleet, &json);
+        })
+    }
+
+    /// Adds the messages that are due of each stream, by its place and their own.
+    fn drive(
+        redis: &Redis,
+        rates: Vec<f64>,
+        span: Duration,
+        add: impl FnMut(&mut Vec<u8>, usize, u64) + Send + 'static,
+    ) -> Result<Self> {
         let connection = TcpStream::connect(("127.0.0.1", redis.port))?;
         connection.set_nodelay(true)?;
         connection.set_nonblocking(true)?;
-        let fleets = Arc::clone(fleets);
-        let schedule = Schedule { connection, fleets, clock, batch: Vec::new(), json: Vec::new() };
+        let schedule = Schedule { connection, batch: Vec::new(), answered: 0 };
         let thread = std::thread::Builder::new()
             .name("publisher".into())
-            .spawn(move || schedule.run(&streams, span))?;
+            .spawn(move || schedule.run(&rates, span, add))?;
         Ok(Self(thread))
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.0.is_finished()
     }
 
     pub(crate) fn wait(self) -> Result<Published> {
@@ -114,29 +158,32 @@ impl Publisher {
 
 struct Schedule {
     connection: TcpStream,
-    fleets: Arc<Fleets>,
-    clock: Clock,
     batch: Vec<u8>,
-    json: Vec<u8>,
+    /// Messages that Redis has taken.
+    answered: u64,
 }
 
 impl Schedule {
-    fn run(mut self, streams: &[Stream], span: Duration) -> Result<Published> {
+    fn run(
+        mut self,
+        rates: &[f64],
+        span: Duration,
+        mut add: impl FnMut(&mut Vec<u8>, usize, u64),
+    ) -> Result<Published> {
         let start = Instant::now();
-        let mut sent = vec![0_u64; streams.len()];
+        let mut sent = vec![0_u64; rates.len()];
         let mut worst_lag = Duration::ZERO;
         loop {
             let elapsed = start.elapsed().min(span);
-            for (stream, sent) in streams.iter().zip(&mut sent) {
+            for (stream, (messages_per_s, sent)) in rates.iter().zip(&mut sent).enumerate() {
                 // Counted from the start, so that a late tick is made up for and rounding never adds up.
-                let due = (elapsed.as_secs_f64() * stream.messages_per_s) as u64;
+                let due = (elapsed.as_secs_f64() * messages_per_s) as u64;
                 if *sent < due {
-                    let lag = elapsed.as_secs_f64() - (*sent + 1) as f64 / stream.messages_per_s;
+                    let lag = elapsed.as_secs_f64() - (*sent + 1) as f64 / messages_per_s;
                     worst_lag = worst_lag.max(Duration::from_secs_f64(lag.max(0.0)));
                 }
                 for turn in *sent..due {
-                    let width = u64::from(stream.fleets.end - stream.fleets.start);
-                    self.add(stream.fleets.start + (turn % width) as u32);
+                    add(&mut self.batch, stream, turn);
                 }
                 *sent = due;
             }
@@ -146,30 +193,18 @@ impl Schedule {
             }
             std::thread::sleep(TICK);
         }
+        // A connection that is closed with answers on their way takes what Redis has not read along.
+        let deadline = Instant::now() + ANSWERS_PATIENCE;
+        while self.answered < sent.iter().sum() {
+            anyhow::ensure!(Instant::now() < deadline, "redis-server does not take what is published");
+            self.read_answers()?;
+            std::thread::sleep(TICK);
+        }
         Ok(Published { worst_lag_ms: worst_lag.as_secs_f64() * 1000.0 })
-    }
-
-    fn add(&mut self, fleet: u32) {
-        let n = self.fleets.advance(fleet);
-        let stamp = Stamp { fleet, asset: telemetry::asset_at(fleet, n), n, sent_ns: self.clock.now_ns() };
-        let ts_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-        self.json.clear();
-        telemetry::write_update(&mut self.json, stamp, ts_ms);
-        let channel = format!("updates:{}", telemetry::fleet_name(fleet));
-        write!(
-            self.batch,
-            "*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${}\r\n",
-            channel.len(),
-            self.json.len()
-        )
-        .expect("a Vec takes every write");
-        self.batch.extend_from_slice(&self.json);
-        self.batch.extend_from_slice(b"\r\n");
     }
 
     fn flush(&mut self) -> Result<()> {
         let mut rest = self.batch.as_slice();
-        let mut replies = [0; 4096];
         while !rest.is_empty() {
             match self.connection.write(rest) {
                 Ok(sent) => rest = &rest[sent..],
@@ -178,13 +213,35 @@ impl Schedule {
             }
         }
         self.batch.clear();
+        self.read_answers()
+    }
+
+    fn read_answers(&mut self) -> Result<()> {
+        let mut replies = [0; 4096];
         loop {
             match self.connection.read(&mut replies) {
                 Ok(0) => anyhow::bail!("redis-server hung up on the publisher"),
-                Ok(got) => anyhow::ensure!(!replies[..got].contains(&b'-'), "redis-server refused a message"),
+                Ok(got) => {
+                    let replies = &replies[..got];
+                    anyhow::ensure!(!replies.contains(&b'-'), "redis-server refused a message");
+                    self.answered += replies.iter().filter(|byte| **byte == b'\n').count() as u64;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }
     }
+}
+
+fn ts_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Appends the command.
+fn publish(batch: &mut Vec<u8>, fleet: u32, json: &[u8]) {
+    let channel = format!("updates:{}", telemetry::fleet_name(fleet));
+    write!(batch, "*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${}\r\n", channel.len(), json.len())
+        .expect("a Vec takes every write");
+    batch.extend_from_slice(json);
+    batch.extend_from_slice(b"\r\n");
 }

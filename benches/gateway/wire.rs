@@ -34,9 +34,10 @@ pub(crate) enum Answer {
 }
 
 /// A browser's upgrade request. The headers matter: servers that keep them keep these bytes.
-pub(crate) fn upgrade_request(port: u16, fleet: &str) -> Vec<u8> {
+pub(crate) fn upgrade_request(port: u16, fleet: Option<&str>) -> Vec<u8> {
+    let fleet = fleet.map(|fleet| format!("fleetId={fleet}&")).unwrap_or_default();
     format!(
-        "GET /socket.io/?fleetId={fleet}&EIO=4&transport=websocket HTTP/1.1\r\n\
+        "GET /socket.io/?{fleet}EIO=4&transport=websocket HTTP/1.1\r\n\
          Host: 127.0.0.1:{port}\r\n\
          Connection: Upgrade\r\n\
          Pragma: no-cache\r\n\
@@ -52,6 +53,18 @@ pub(crate) fn upgrade_request(port: u16, fleet: &str) -> Vec<u8> {
          Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
     )
     .into_bytes()
+}
+
+/// A client's text frame; its mask is zero, so its text is legible.
+pub(crate) fn masked_text(text: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(text.len()).expect("requests are short");
+    let mut frame = match u8::try_from(len) {
+        Ok(len) if len < 126 => vec![0x81, 0x80 | len],
+        _ => [&[0x81, 0xfe][..], &len.to_be_bytes()].concat(),
+    };
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text);
+    frame
 }
 
 /// Reads the answer to [`upgrade_request`].

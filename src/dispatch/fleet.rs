@@ -16,7 +16,7 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use super::{
-    DispatchOptions, Joined, Mode, ViewerId, encode,
+    DispatchOptions, Head, Joined, Mode, ViewerId, encode,
     fan_out::{Burst, Stream},
     member::{Joining, Member, Reason, Stage},
     membership::Token,
@@ -58,8 +58,13 @@ pub(super) struct Fleet {
     /// Number of the last update that was fanned out. The state may be ahead of it: a store knows of
     /// updates that are still on their way to here.
     streamed: Option<u64>,
-    /// Which question to the store is open.
+    /// Which question to the store is open: for its state,
     pub(super) loading: Option<u64>,
+    /// and for its number alone.
+    pub(super) looking: Option<u64>,
+    /// How far the store was when the first viewer came (inner `None`: it had no counter). Until the first number
+    /// arrives, this tells what was lost before it.
+    baseline: Head,
     /// Something was missed while the store was being asked: its answer may predate it.
     pub(super) reload: bool,
     since_asked: SinceAsked,
@@ -119,6 +124,8 @@ impl Fleet {
             numbered: false,
             streamed: None,
             loading: None,
+            looking: None,
+            baseline: None,
             reload: false,
             since_asked: SinceAsked::default(),
             unsent: u64::MAX,
@@ -155,6 +162,41 @@ impl Fleet {
     pub(super) fn wants_state(&self) -> bool {
         let nobody_waits = self.waiting.is_empty() && self.admitting.is_empty();
         !self.complete && !nobody_waits
+    }
+
+    /// Whether nobody knows how far it is, and nobody asks.
+    pub(super) fn wants_head(&self) -> bool {
+        let is_asked = self.loading.is_some() || self.looking.is_some();
+        !self.numbered && !is_asked && self.baseline.is_none() && !self.options.relay_only
+    }
+
+    /// Takes a number of the store as that of the first viewer's coming, if nothing is known of it.
+    pub(super) fn take_baseline(&mut self, epoch: Epoch, seq: u64) -> bool {
+        let is_taken = self.wants_head() && self.later.is_empty();
+        if is_taken {
+            self.baseline = Some(Some((epoch, seq)));
+        }
+        is_taken
+    }
+
+    /// Whether the store was not as far when the first viewer came, and nothing has come since.
+    fn is_past_baseline(&self, epoch: Epoch, seq: u64) -> bool {
+        let Some(baseline) = self.baseline else { return false };
+        baseline.filter(|(known, _)| *known == epoch).map_or(0, |(_, known)| known) < seq
+    }
+
+    /// Up to which number this replica has seen it.
+    pub(super) fn seen(&self) -> Option<(Epoch, u64)> {
+        self.numbered.then(|| (self.epoch, self.state.seq().max(self.streamed.unwrap_or(0))))
+    }
+
+    /// The store has said how far it is. Whatever was told meanwhile knows better.
+    pub(super) fn looked(&mut self, look: u64, head: Head) {
+        if self.looking != Some(look) {
+            return;
+        }
+        // What is in it may still be on its way to here, so it is no number to go on from.
+        (self.looking, self.baseline) = (None, head);
     }
 
     /// Whether it has work to do now.
@@ -201,11 +243,16 @@ impl Fleet {
     }
 
     pub(super) fn admit(&mut self, joining: Joining, now: Instant) {
-        let Joining { viewer, token, mode, reply } = joining;
+        let Joining { viewer, token, mut mode, reply } = joining;
         let (stage, joined) = match &mode {
             Mode::Legacy => (Stage::Live, Joined::default()),
             mode => (Stage::Held, self.joined(mode)),
         };
+        if !joined.resumed {
+            // A cursor that other replicas know already may be known here a moment later; the viewer is told
+            // now that a whole snapshot comes.
+            mode.forget_cursor();
+        }
         if reply.send(joined).is_err() {
             return; // Whoever asked has given up, and keeps what it has.
         }
@@ -306,7 +353,7 @@ impl Fleet {
         {
             // Before the first number of the store there was nothing to miss; a new life of its counter
             // is a gap.
-            gap = self.numbered;
+            gap = self.numbered || self.is_past_baseline(epoch, first.saturating_sub(1));
             self.begin(epoch, first.saturating_sub(1));
         }
         match batch.first_seq {
@@ -373,11 +420,15 @@ impl Fleet {
     /// Whether members lack something up to the store's number of some time ago, though nothing told of a
     /// loss. What waits for its turn is none.
     pub(super) fn is_behind(&self, epoch: Epoch, seq: u64) -> bool {
-        if self.loading.is_some() || !self.later.is_empty() || self.is_over(epoch) {
+        let is_asked = self.loading.is_some() || self.looking.is_some();
+        if is_asked || !self.later.is_empty() || self.is_over(epoch) {
             return false;
         }
         let complete_to = self.streamed.unwrap_or_else(|| self.unsent.min(self.state.seq()));
-        !self.numbered || epoch != self.epoch || complete_to < seq
+        if !self.numbered {
+            return self.is_past_baseline(epoch, seq);
+        }
+        epoch != self.epoch || complete_to < seq
     }
 
     /// The store is being asked.

@@ -33,6 +33,12 @@ impl Mode {
         }
     }
 
+    pub(super) fn forget_cursor(&mut self) {
+        if let Self::Each { since } | Self::Latest { since, .. } = self {
+            *since = None;
+        }
+    }
+
     pub(super) fn since(&self) -> Option<&str> {
         match self {
             Self::Legacy => None,

@@ -94,6 +94,15 @@ impl Viewer {
 pub type Loader =
     Arc<dyn Fn(FleetId) -> futures_util::future::BoxFuture<'static, Option<Snapshot>> + Send + Sync>;
 
+/// A fleet that is watched, and the number up to which this replica has seen it, if it knows one.
+pub type Seen = (FleetId, Option<(Epoch, u64)>);
+
+/// A fleet's counter in the store, if it has one. `None`: the store can not say now, or there is none.
+pub type Head = Option<Option<(Epoch, u64)>>;
+
+/// Where a shard asks how far a fleet is whose state nobody needs.
+pub type Heads = Arc<dyn Fn(FleetId) -> futures_util::future::BoxFuture<'static, Head> + Send + Sync>;
+
 /// How to dispatch.
 #[derive(Debug, Clone)]
 pub struct DispatchOptions {
@@ -126,6 +135,7 @@ impl Dispatcher {
     pub fn start(
         options: &DispatchOptions,
         loader: &Loader,
+        heads: &Heads,
         metrics: &Arc<Metrics>,
         tasks: &Tasks,
         stop: &CancellationToken,
@@ -133,6 +143,7 @@ impl Dispatcher {
         let common = Common {
             options: Arc::new(options.clone()),
             loader: loader.clone(),
+            heads: heads.clone(),
             loads: Arc::new(Semaphore::new(LOADS_MAX)),
             metrics: metrics.clone(),
         };
@@ -172,7 +183,7 @@ impl Dispatcher {
     }
 
     /// The fleets that are watched.
-    pub async fn fleets(&self) -> Vec<FleetId> {
+    pub async fn fleets(&self) -> Vec<Seen> {
         let mut fleets = Vec::new();
         for shard in &*self.shards {
             let (reply, listed) = tokio::sync::oneshot::channel();

@@ -162,8 +162,8 @@ impl Fleet {
 
     /// A snapshot of what changed after `after`, or of everything.
     fn begin_snapshot(&mut self, key: usize, after: Option<u64>, budget: &mut Budget) {
-        let seq = self.state.seq();
-        let recent = self.recent.as_ref().filter(|recent| after.is_none() && recent.listing.seq == seq);
+        let (seq, known) = (self.state.seq(), self.members[key].seq);
+        let recent = self.recent.as_ref().filter(|recent| after.is_none() && recent.serves(known, seq));
         let listing = recent.map(|recent| recent.listing.clone()).unwrap_or_else(|| {
             let cursor = self.cursor(seq);
             let listing = Arc::new(Listing::new(&self.id, &self.state, cursor, after.unwrap_or(0)));

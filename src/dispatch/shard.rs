@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DispatchOptions, Loader, ViewerId,
+    DispatchOptions, Head, Heads, Loader, Seen, ViewerId,
     fan_out::Ages,
     fleet::{Fleet, Work},
     member::Joining,
@@ -75,11 +75,17 @@ pub(super) enum Control {
     },
     /// The shard's fleets.
     List {
-        reply: oneshot::Sender<Vec<FleetId>>,
+        reply: oneshot::Sender<Vec<Seen>>,
     },
     /// Answered in its turn.
     Settle {
         reply: oneshot::Sender<()>,
+    },
+    /// How far the store was when nobody knew here.
+    Head {
+        fleet: FleetId,
+        look: u64,
+        head: Head,
     },
     Loaded {
         fleet: FleetId,
@@ -94,6 +100,7 @@ pub(super) enum Control {
 pub(super) struct Common {
     pub(super) options: Arc<DispatchOptions>,
     pub(super) loader: Loader,
+    pub(super) heads: Heads,
     /// How many fleets may be read from the store at once, by all shards.
     pub(super) loads: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
@@ -181,6 +188,8 @@ impl Shard {
                 entry.join(joining, Instant::now());
                 if entry.wants_state() {
                     self.load(&fleet, false);
+                } else if entry.wants_head() {
+                    self.look(&fleet);
                 }
                 self.note(&fleet);
             }
@@ -197,8 +206,16 @@ impl Shard {
                 self.note(&fleet);
             }
             Control::Reload { fleet } => self.load(&fleet, true),
-            Control::List { reply } => drop(reply.send(self.fleets.keys().cloned().collect())),
+            Control::List { reply } => {
+                let seen = |(fleet, entry): (&FleetId, &Fleet)| (fleet.clone(), entry.seen());
+                drop(reply.send(self.fleets.iter().map(seen).collect()));
+            }
             Control::Settle { reply } => drop(reply.send(())),
+            Control::Head { fleet, look, head } => {
+                if let Some(entry) = self.fleets.get_mut(&fleet) {
+                    entry.looked(look, head);
+                }
+            }
             Control::Loaded { fleet, load, snapshot, missed } => self.loaded(&fleet, load, snapshot, missed),
         }
     }
@@ -211,7 +228,8 @@ impl Shard {
                 fleets.iter().for_each(|fleet| self.load(fleet, true));
             }
             Data::Expect(fleet, epoch, seq) => {
-                if self.fleets.get(&fleet).is_some_and(|entry| entry.is_behind(epoch, seq)) {
+                let Some(entry) = self.fleets.get_mut(&fleet) else { return };
+                if !entry.take_baseline(epoch, seq) && entry.is_behind(epoch, seq) {
                     self.common.metrics.feed_silent_losses.inc();
                     self.load(&fleet, true);
                 }
@@ -295,6 +313,26 @@ impl Shard {
         }
         self.queue(fleet);
         self.note(fleet);
+    }
+
+    /// Asks the store how far a fleet is that only those follow who want no state: what is lost before the
+    /// first message arrives must be known to be lost.
+    fn look(&mut self, fleet: &FleetId) {
+        self.loads += 1;
+        let Common { heads, loads, .. } = self.common.clone();
+        let Some(entry) = self.fleets.get_mut(fleet) else { return };
+        entry.looking = Some(self.loads);
+        let (controls, fleet, look) = (self.controls.clone(), fleet.clone(), self.loads);
+        tokio::spawn(async move {
+            let asking = async {
+                let _one_of_few = loads.acquire().await;
+                timeout(LOAD_TIMEOUT, heads(fleet.clone())).await.ok().flatten()
+            };
+            let head = AssertUnwindSafe(asking).catch_unwind().await.ok().flatten();
+            if let Some(controls) = controls.upgrade() {
+                controls.send(Control::Head { fleet, look, head }).await.ok();
+            }
+        });
     }
 
     /// Asks the store for a fleet's state, once at a time.

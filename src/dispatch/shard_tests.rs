@@ -204,3 +204,118 @@ async fn a_read_that_never_ends_is_given_up() {
     settle().await;
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_only_follows_is_told_what_was_lost_first_and_not_what_was_there_before() {
+    let (world, quiet, new, failing) = (World::new(ROOMY), fleet("quiet"), fleet("new"), fleet("failing"));
+    for fleet in [&quiet, &failing] {
+        drop(world.apply(fleet, vec![update(fleet, "a", 1, 0), update(fleet, "b", 1, 0)]));
+    }
+    let follow = async |fleet| {
+        let (client, viewer) = viewer(ROOMY);
+        let membership = world.join(fleet, &viewer, Mode::Legacy).await;
+        settle().await;
+        (client, membership)
+    };
+    let (of_quiet, _quiet) = follow(&quiet).await;
+    let (of_new, _new) = follow(&new).await;
+    *world.answers.lock().unwrap() = Answers { fail: true, ..Answers::default() };
+    let (of_failing, _failing) = follow(&failing).await;
+    *world.answers.lock().unwrap() = Answers::default();
+    let clients = [&of_quiet, &of_new, &of_failing];
+    for _ in 0..3 {
+        world.audit().await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(clients.iter().all(|client| client.take_all().is_empty()), "nothing has happened");
+    assert_eq!(world.metrics.feed_silent_losses.get(), 0);
+
+    for fleet in [&quiet, &new, &failing] {
+        drop(world.apply(fleet, vec![update(fleet, "c", 7, 0)]));
+    }
+    world.audit().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for client in clients {
+        let told = client.take_all();
+        assert!(told.iter().any(|text| text.contains(r#"\"n\":7"#)), "{told:?}");
+    }
+    assert_eq!(world.metrics.feed_silent_losses.get(), 3);
+
+    // The second of a fleet that nobody had heard of, without its first.
+    let (newest, fleet) = (World::new(ROOMY), fleet("newest"));
+    let (client, viewer) = viewer(ROOMY);
+    let _member = newest.join(&fleet, &viewer, Mode::Legacy).await;
+    settle().await;
+    drop(newest.apply(&fleet, vec![update(&fleet, "lost", 1, 0)]));
+    newest.dispatch(&fleet, vec![update(&fleet, "b", 1, 0)]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let told = client.take_all();
+    assert!(told.iter().any(|text| text.contains("lost")), "{told:?}");
+    newest.end().await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_that_was_unknown_when_the_viewer_came_is_not_known_when_its_snapshot_begins() {
+    let (world, f) = (World::new(ROOMY), fleet("f"));
+    let (_others, other) = viewer(ROOMY);
+    let _keeper = world.join(&f, &other, LATEST).await;
+    world.dispatch(&f, vec![update(&f, "a", 1, 0), update(&f, "b", 1, 0)]).await;
+    settle().await;
+    // Of a replica that has heard of the next update already.
+    let (batches, epoch) = world.apply(&f, vec![update(&f, "b", 2, 0)]);
+    let since = Some(format!("{epoch}.3"));
+    let (client, viewer) = viewer(ROOMY);
+    let membership = world.membership(&f, &viewer);
+    let mode = Mode::Latest { interval: Duration::from_millis(50), since };
+    let joined = membership.join(mode, Duration::from_secs(1)).await.unwrap();
+    assert!(!joined.resumed);
+    for batch in batches {
+        world.dispatcher.dispatch(batch, Some(epoch)).await;
+    }
+    settle().await;
+    membership.open().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (name, body) = event(&client.take_all()[0]);
+    assert_eq!((name.as_str(), body["assets"].as_array().unwrap().len()), ("fleet_snapshot", 2), "{body}");
+    drop(membership);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_under_way_serves_who_came_before_it_and_nobody_who_came_later() {
+    let (world, f) = (World::new(ROOMY), fleet("f"));
+    world.dispatch(&f, (0..50).map(|asset| update(&f, &format!("a{asset}"), 1, 600)).collect()).await;
+    // It takes one part at a time.
+    let (_slow, slow) = viewer(4_000);
+    let _slow = world.join(&f, &slow, LATEST).await;
+    let (before, viewer_before) = viewer(ROOMY);
+    let early = world.membership(&f, &viewer_before);
+    assert!(early.join(LATEST, Duration::from_secs(1)).await.is_some());
+    settle().await;
+    world.dispatch(&f, vec![update(&f, "a7", 2, 600)]).await;
+    settle().await;
+    early.open().await;
+    let (after, viewer_after) = viewer(ROOMY);
+    let _late = world.join(&f, &viewer_after, LATEST).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+
+    let told = |client: &TestClient| -> Vec<(String, String, usize)> {
+        let brief = |text: &String| {
+            let (name, body) = event(text);
+            let number = body["cursor"].as_str().unwrap().rsplit_once('.').unwrap().1.to_owned();
+            (name, number, body["assets"].as_array().unwrap().len())
+        };
+        client.take_all().iter().map(brief).collect()
+    };
+    let (mut early, late) = (told(&before), told(&after));
+    assert_eq!(early.pop(), Some(("fleet_updates".to_owned(), "51".to_owned(), 1)), "what changed since");
+    for (parts, number) in [(early, "50"), (late, "51")] {
+        assert!(
+            parts.iter().all(|(name, cursor, _)| name == "fleet_snapshot" && cursor == number),
+            "{parts:?}"
+        );
+        assert_eq!(parts.iter().map(|(.., assets)| assets).sum::<usize>(), 50);
+    }
+    world.end().await;
+}

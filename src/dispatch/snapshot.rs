@@ -1,11 +1,12 @@
-//! Snapshots of one fleet, shared: viewers that come or resync at the same number get the same frames.
+//! Snapshots of one fleet, shared: viewers that come or resync at about the same time get the same frames.
 //!
 //! Invariant: at most one listing's frames are kept per fleet, and none when nobody is being sent it.
 //! A listing holds references to states, not copies.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::encode;
 use crate::fleet::{AssetState, FleetId, FleetState};
@@ -32,22 +33,32 @@ impl Listing {
     }
 }
 
+/// How long a listing is of use to others though the fleet went on: what has changed since follows it.
+const SHARED_FOR: Duration = Duration::from_millis(500);
+
 /// The complete listing that was asked for last, and its frames.
 #[derive(Debug)]
 pub(super) struct Recent {
     pub(super) listing: Arc<Listing>,
+    made: Instant,
     frames: Vec<Option<Bytes>>,
 }
 
 impl Recent {
     pub(super) fn new(listing: Arc<Listing>) -> Self {
-        Self { frames: vec![None; listing.parts.len()], listing }
+        Self { frames: vec![None; listing.parts.len()], listing, made: Instant::now() }
     }
 
     /// A frame of this listing, and whether it had to be made.
     pub(super) fn frame(&mut self, fleet: &FleetId, part: usize) -> (Bytes, bool) {
         let made = self.frames[part].is_none();
         (self.frames[part].get_or_insert_with(|| self.listing.frame(fleet, part)).clone(), made)
+    }
+
+    /// Whether a viewer that is complete up to `known` may have this listing while the fleet is at `seq`: it must
+    /// not be shown what is older than what it has.
+    pub(super) fn serves(&self, known: u64, seq: u64) -> bool {
+        self.listing.seq == seq || (self.listing.seq >= known && self.made.elapsed() < SHARED_FOR)
     }
 
     /// Whether nobody is being sent this listing.

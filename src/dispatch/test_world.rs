@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{DispatchOptions, Dispatcher, Loader, Membership, Mode, Payload, Viewer};
+use super::{DispatchOptions, Dispatcher, Heads, Loader, Membership, Mode, Payload, Viewer};
 use crate::{
     feed::Feed,
     fleet::{AssetId, Epoch, FleetBatch, FleetId, Record, Update},
@@ -51,7 +51,8 @@ impl World {
         let options =
             DispatchOptions { shards: 1, payload: Payload::String, frame_bytes_max, relay_only: false };
         let loader = loader(&store, &answers, &reading);
-        let dispatcher = Dispatcher::start(&options, &loader, &metrics, &tasks, &stop);
+        let heads = heads(&store, &answers);
+        let dispatcher = Dispatcher::start(&options, &loader, &heads, &metrics, &tasks, &stop);
         Self { dispatcher, metrics, answers, reading, store, stop, tasks }
     }
 
@@ -68,6 +69,17 @@ impl World {
         for batch in batches {
             self.dispatcher.dispatch(batch, Some(epoch)).await;
         }
+    }
+
+    /// What the look for silent losses does.
+    pub(super) async fn audit(&self) {
+        for (fleet, _) in self.dispatcher.fleets().await {
+            let head = head(&self.store.lock().unwrap(), &fleet);
+            if let Some((epoch, seq)) = head {
+                self.dispatcher.expect(fleet, epoch, seq).await;
+            }
+        }
+        settle().await;
     }
 
     /// The same states in another life of the counters.
@@ -134,11 +146,28 @@ fn loader(
     })
 }
 
+fn heads(store: &Arc<Mutex<MemoryStore>>, answers: &Arc<Mutex<Answers>>) -> Heads {
+    let (store, answers) = (store.clone(), answers.clone());
+    Arc::new(move |fleet| {
+        let (store, answers) = (store.clone(), *answers.lock().unwrap());
+        Box::pin(async move {
+            tokio::time::sleep(answers.wait[0]).await;
+            let head = head(&store.lock().unwrap(), &fleet);
+            tokio::time::sleep(answers.wait[1]).await;
+            (!answers.fail).then_some(head)
+        })
+    })
+}
+
 /// The fields of every asset of a fleet.
 pub(super) fn states(store: &Mutex<MemoryStore>, fleet: &FleetId) -> Vec<(String, Value)> {
     let snapshot = read(&store.lock().unwrap(), fleet);
     let fields = |data: &Bytes| serde_json::from_slice(data).unwrap();
     snapshot.assets.iter().map(|state| (state.id.to_string(), fields(&state.data))).collect()
+}
+
+fn head(store: &MemoryStore, fleet: &FleetId) -> Option<(Epoch, u64)> {
+    Store::Memory(store.clone()).head(fleet).now_or_never().unwrap().unwrap()
 }
 
 fn read(store: &MemoryStore, fleet: &FleetId) -> Snapshot {

@@ -164,6 +164,12 @@ impl MemoryStore {
         fleets.by_id.iter().map(|(id, fleet)| (id.clone(), fleet.clone())).collect()
     }
 
+    pub(super) fn head(&self, fleet: &FleetId) -> Option<(Epoch, u64)> {
+        let fleet = self.known(fleet)?;
+        let seq = fleet.state.lock().unwrap_or_else(PoisonError::into_inner).seq();
+        (seq > 0).then(|| (self.epoch(), seq))
+    }
+
     pub(super) fn snapshot(&self, fleet: &FleetId) -> Snapshot {
         self.since(fleet, 0)
     }

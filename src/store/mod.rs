@@ -97,6 +97,17 @@ impl Store {
         }
     }
 
+    /// The fleet's counter: which life of it, and its number. `None`: the fleet was never heard of.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn head(&self, fleet: &FleetId) -> Result<Option<(Epoch, u64)>, StoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.head(fleet)),
+            Self::Redis(store) => store.head(fleet).await,
+        }
+    }
+
     /// The assets that changed after number `seq` of `epoch`. `None` if the counter has begun anew since,
     /// or has never been that far: then only a snapshot helps.
     ///

@@ -78,12 +78,12 @@ pub(crate) fn put_server_frame(out: &mut BytesMut, opcode: Opcode, payload: &[u8
     put_server_frame_of(out, opcode, &[payload]);
 }
 
-/// The same with a payload in parts.
-pub(crate) fn put_server_frame_of(out: &mut BytesMut, opcode: Opcode, parts: &[&[u8]]) {
-    let len = parts.iter().map(|part| part.len()).sum();
+/// The same of a payload in pieces, which are copied once.
+pub(crate) fn put_server_frame_of(out: &mut BytesMut, opcode: Opcode, pieces: &[&[u8]]) {
+    let len = pieces.iter().map(|piece| piece.len()).sum();
     out.reserve(HEADER_BYTES_MAX + len);
     put_header(out, opcode, len, 0);
-    parts.iter().for_each(|part| out.put_slice(part));
+    pieces.iter().for_each(|piece| out.put_slice(piece));
 }
 
 /// Appends one frame masked with the zero key, which leaves the payload as it is: the form in which a

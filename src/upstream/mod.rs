@@ -20,7 +20,7 @@ use crate::{
     cluster::Connection,
     config::{Config, SourceKind, StoreKind},
     dispatch::{
-        Dispatcher, Loader,
+        Dispatcher, Heads, Loader,
         regions::{CellSource, Regions},
     },
     feed::{Channels, Feed, FeedEvent, RedisFeed, Settings},
@@ -165,7 +165,8 @@ impl Upstream {
             }),
             Source::Relay(_, relayed) => Arc::new(relayed.cells.clone()),
         };
-        Supply { feed: self.feed.clone(), loader: self.loader(), cells, store: self.store.clone() }
+        let (loader, heads) = (self.loader(), self.heads());
+        Supply { feed: self.feed.clone(), loader, heads, cells, store: self.store.clone() }
     }
 
     /// Reads fleets' states for dispatch.
@@ -179,6 +180,15 @@ impl Upstream {
                     .inspect_err(|error| tracing::warn!(%fleet, %error, "cannot read the fleet's state"))
                     .ok()
             })
+        })
+    }
+
+    /// Reads fleets' numbers for dispatch.
+    fn heads(&self) -> Heads {
+        let store = self.store.clone();
+        Arc::new(move |fleet| {
+            let store = store.clone();
+            Box::pin(async move { store?.head(&fleet).await.ok() })
         })
     }
 

@@ -294,6 +294,33 @@ async fn after_a_failover_an_asset_leaves_the_cell_where_the_new_server_has_it()
 }
 
 #[tokio::test]
+async fn what_a_cell_is_told_of_large_states_comes_in_messages_of_bounded_size() {
+    let redis = RedisServer::start().await;
+    let mut writer = redis_store(&redis.url()).writer();
+    let place = r#","lat":1,"lon":1"#;
+    for asset in 0..8 {
+        let large = format!(r#"{place},"pad":"{}""#, "x".repeat(200_000));
+        apply(&mut writer, vec![at(asset, &format!("a{asset}"), 1, &large)]).await;
+    }
+    let cell = CellId::at(Position { lat: 1.0, lon: 1.0 }).unwrap().between_replicas();
+    let mut listener = Listener::of(&redis, &cell_channel("fleetcast", cell)).await;
+    // Small updates of large states, in one batch.
+    let small = (0..8).map(|asset| at(10 + asset, &format!("a{asset}"), 2, r#","n":1"#)).collect();
+    assert_eq!(apply(&mut writer, small).await, (8, 0, 0));
+    let mut told = Vec::new();
+    while told.len() < 8 {
+        let message = listener.next().await;
+        assert!(message.len() < 1 << 20, "{} bytes", message.len());
+        let (of, states) = read_cell_message(&message).unwrap();
+        assert_eq!(of, fleet("f"));
+        told.extend(states.iter().map(|state| (state.id.to_string(), state.ts_ms)));
+    }
+    told.sort_unstable();
+    assert_eq!(told, (0..8).map(|asset| (format!("a{asset}"), T0 + 2000)).collect::<Vec<_>>());
+    assert!(listener.is_silent().await);
+}
+
+#[tokio::test]
 async fn a_user_without_the_channels_of_cells_still_serves_fleets() {
     let redis = RedisServer::start().await;
     let channels = ["&fleetcast:{*", "&updates:*"];

@@ -166,7 +166,7 @@ impl Viewer {
         if let Some(error) = self.stream.take_error()? {
             return Err(error.into());
         }
-        let request = wire::upgrade_request(port, &telemetry::fleet_name(self.plan.fleet));
+        let request = wire::upgrade_request(port, Some(&telemetry::fleet_name(self.plan.fleet)));
         match self.stream.write(&request) {
             Ok(sent) if sent == request.len() => self.phase = Phase::Upgrading,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {}

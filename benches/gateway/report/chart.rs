@@ -15,10 +15,11 @@ const BAR_GAP: f64 = 14.0;
 const BAR_LEFT: f64 = 130.0;
 
 /// The same colour for the same gateway in every chart.
-const COLOURS: [(&str, &str); 8] = [
+const COLOURS: [(&str, &str); 9] = [
     ("raw", "#8a8f98"),
     ("fleetcast", "#e8590c"),
     ("fleetcast-paced", "#f2a36b"),
+    ("fleetcast-each", "#f2a36b"),
     ("socketioxide", "#3b82c4"),
     ("node-fixed", "#2f9e63"),
     ("node-leaky", "#a855c7"),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Column, Report};
 
 /// What ratios are taken to, and how the column is headed.
-const BASES: [(&str, &str); 2] = [("raw", "× raw"), ("node-fixed", "× Node")];
+const BASES: [(&str, &str); 3] = [("raw", "× raw"), ("fleetcast-each", "× each"), ("node-fixed", "× Node")];
 
 impl Report {
     /// Medians, ratios, and every remark below.

@@ -4,12 +4,16 @@
 //! by [`Scenario::run`], so that a machine that slows down slows all of them.
 
 mod churn;
+mod conflation;
 mod fanout;
 mod firehose;
 mod idle;
 mod joins;
+mod pan;
 mod ramp;
+mod regions;
 mod slow;
+mod snapshot;
 mod storm;
 
 use anyhow::Result;
@@ -32,7 +36,7 @@ pub(crate) struct Scenario {
     charts: fn(&Report) -> Vec<Chart>,
 }
 
-pub(crate) const ALL: [&Scenario; 8] = [
+pub(crate) const ALL: [&Scenario; 12] = [
     &fanout::SCENARIO,
     &ramp::SCENARIO,
     &firehose::SCENARIO,
@@ -41,6 +45,10 @@ pub(crate) const ALL: [&Scenario; 8] = [
     &joins::SCENARIO,
     &slow::SCENARIO,
     &idle::SCENARIO,
+    &regions::SCENARIO,
+    &pan::SCENARIO,
+    &snapshot::SCENARIO,
+    &conflation::SCENARIO,
 ];
 
 impl Scenario {

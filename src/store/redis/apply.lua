@@ -111,17 +111,26 @@ if ARGV[7] ~= '' then
   end
 end
 -- Last, and without failing: a user may lack the right to these channels.
-for i = 1, cells do
-  local parts = {ARGV[14]}
-  for place in string.gmatch(ARGV[at_cells + 1], '%d+') do
-    local asset, text = texts[2 * place - 1], texts[2 * place]
-    parts[#parts + 1] = #asset .. ':' .. asset .. #text .. ':'
-    parts[#parts + 1] = text
-  end
-  local published = redis.pcall('PUBLISH', ARGV[at_cells], table.concat(parts))
+local function publish(channel, parts)
+  local published = redis.pcall('PUBLISH', channel, table.concat(parts))
   if type(published) == 'table' and published.err then
     refusal = published.err
   end
+end
+for i = 1, cells do
+  -- States may be much larger than the updates that changed them: a message ends before a mebibyte.
+  local parts, bytes = {ARGV[14]}, 0
+  for place in string.gmatch(ARGV[at_cells + 1], '%d+') do
+    local asset, text = texts[2 * place - 1], texts[2 * place]
+    if bytes > 0 and bytes + #asset + #text > 1000000 then
+      publish(ARGV[at_cells], parts)
+      parts, bytes = {ARGV[14]}, 0
+    end
+    parts[#parts + 1] = #asset .. ':' .. asset .. #text .. ':'
+    parts[#parts + 1] = text
+    bytes = bytes + #asset + #text
+  end
+  publish(ARGV[at_cells], parts)
   at_cells = at_cells + 2
 end
 return {1, epoch, first, refusal}

@@ -128,18 +128,35 @@ impl RedisStore {
         Ok(points.filter(|point| point.ts_ms >= from_ts_ms).collect())
     }
 
-    /// The newest number of each fleet that has one.
+    pub(super) async fn head(&self, fleet: &FleetId) -> Result<Option<(Epoch, u64)>, StoreError> {
+        let look = script::look(&self.keys(fleet));
+        let (epoch, seq) = script::read_look(Value::Array(self.read(Read::Command(&look)).await?))?;
+        Ok(epoch.map(|epoch| (epoch, seq)))
+    }
+
+    /// The newest number of each fleet that has one, in no order.
     ///
     /// # Errors
     /// Redis does not answer.
     pub async fn heads(&self, fleets: Vec<FleetId>) -> Result<Vec<(FleetId, Epoch, u64)>, StoreError> {
         let head = |fleet: FleetId| async move {
-            let look = script::look(&self.keys(&fleet));
-            let (epoch, seq) = script::read_look(Value::Array(self.read(Read::Command(&look)).await?))?;
-            Ok::<_, StoreError>(epoch.map(|epoch| (fleet, epoch, seq)))
+            let head = self.head(&fleet).await?;
+            Ok::<_, StoreError>(head.map(|(epoch, seq)| (fleet, epoch, seq)))
         };
         let heads = stream::iter(fleets).map(head).buffer_unordered(ASKED_MAX);
         heads.try_filter_map(async |head| Ok(head)).try_collect().await
+    }
+
+    /// The counter has been up to `seq` in this `epoch`, but a server that did not know took over, and a writer
+    /// that did not either goes on below it: numbers of this epoch would mean two things. Begins a new one.
+    /// Whether that was so.
+    ///
+    /// # Errors
+    /// Redis does not answer.
+    pub async fn begin_anew(&self, fleet: &FleetId, epoch: Epoch, seq: u64) -> Result<bool, StoreError> {
+        let call = script::begin_anew(&self.keys(fleet), epoch, seq);
+        let answer = self.read(Read::Command(&call)).await?;
+        Ok(answer.first() == Some(&Value::Int(1)))
     }
 
     pub(super) async fn fleets(&self) -> Result<Vec<(FleetId, usize)>, StoreError> {

@@ -179,6 +179,22 @@ pub(super) fn read_look(value: Value) -> Result<(Option<Epoch>, u64), BadAnswer>
     Ok((epoch, seq))
 }
 
+/// Keys: counter, epoch. Arguments: the epoch in doubt, the number it has been up to, the next epoch.
+const BEGIN_ANEW: &str = "
+local counter = redis.call('MGET', KEYS[1], KEYS[2])
+if counter[2] ~= ARGV[1] or tonumber(counter[1] or 0) >= tonumber(ARGV[2]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3])
+return 1";
+
+/// Ends a life of the counter that went back below a number it had.
+pub(super) fn begin_anew(keys: &FleetKeys, epoch: Epoch, seq: u64) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg(BEGIN_ANEW).arg(2).arg(keys.seq()).arg(keys.epoch());
+    command.arg(epoch.to_string()).arg(seq).arg(Epoch::random().to_string());
+    command
+}
+
 /// Asks for the texts of some assets.
 pub(super) fn compare(keys: &FleetKeys, assets: &[AssetId]) -> Cmd {
     let mut command = redis::cmd("HMGET");

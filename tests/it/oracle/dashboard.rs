@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 
-use super::telemetry::{BBOX, Name, State};
+use super::telemetry::{BBOX, EAST, Name, State};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -42,6 +42,8 @@ pub struct Shown {
     resumed: BTreeSet<String>,
     /// The newest time of each asset told on this connection, by subscription.
     told: BTreeMap<(&'static str, Name), i64>,
+    /// The only ones that it may be told of.
+    granted: Vec<&'static str>,
     pub wrongs: Vec<String>,
     pub connections: usize,
     pub resyncs: usize,
@@ -93,6 +95,12 @@ impl Shown {
     fn put(&mut self, kind: &'static str, assets: &Value) {
         for asset in assets.as_array().unwrap() {
             let (name, state) = State::of(asset);
+            if !self.granted.contains(&name.0.as_str()) {
+                self.wrongs.push(format!("{kind}: {name:?} was not granted"));
+            }
+            if kind == "region" && !state.is_in(BBOX) && !state.is_in(EAST) {
+                self.wrongs.push(format!("{name:?} is in no region: {state:?}"));
+            }
             let before = self.told.insert((kind, name.clone()), state.ts);
             if let Some(before) = before.filter(|before| *before > state.ts) {
                 self.wrongs.push(format!("{kind}: {name:?} went back from {before} to {}", state.ts));
@@ -141,8 +149,10 @@ impl Dashboard {
             shown.connections += 1;
             (shown.told, shown.resumed) = (BTreeMap::new(), BTreeSet::new());
             shown.region.clear();
+            shown.granted.clone_from(&self.fleets);
         }
         socket.send(Message::text("40")).await.ok()?;
+        let (mut map, mut next_move) = (None, Instant::now());
         let ends = Instant::now() + Duration::from_millis(rng.random_range(300..2_500));
         let mut next_nap = Instant::now();
         loop {
@@ -154,9 +164,20 @@ impl Dashboard {
                 sleep(Duration::from_millis(rng.random_range(500..2_000))).await;
                 next_nap = Instant::now() + Duration::from_millis(300);
             }
+            // Maps are panned to and fro, and in the end they are where they began.
+            if let Some(bbox) = map.as_mut().filter(|bbox| !is_calm || **bbox == EAST)
+                && Instant::now() > next_move
+            {
+                *bbox = if *bbox == BBOX { EAST } else { BBOX };
+                next_move = Instant::now() + Duration::from_millis(rng.random_range(50..1_500));
+                watch(&mut socket, *bbox).await?;
+            }
             let Ok(next) = timeout(Duration::from_millis(200), socket.next()).await else { continue };
             if let Message::Text(text) = next?.ok()? {
                 self.packet(&text, &mut socket).await?;
+                if text.starts_with("40") {
+                    map = Some(BBOX);
+                }
             }
         }
     }
@@ -197,7 +218,11 @@ impl Dashboard {
             let request = json!(["fleet_subscribe", body]);
             socket.send(Message::text(format!("42{number}{request}"))).await.ok()?;
         }
-        let request = json!(["region_subscribe", {"region": "middle", "bbox": BBOX, "interval_ms": 100}]);
-        socket.send(Message::text(format!("4299{request}"))).await.ok()
+        watch(socket, BBOX).await
     }
+}
+
+async fn watch(socket: &mut Socket, bbox: [f64; 4]) -> Option<()> {
+    let request = json!(["region_subscribe", {"region": "middle", "bbox": bbox, "interval_ms": 100}]);
+    socket.send(Message::text(format!("4299{request}"))).await.ok()
 }

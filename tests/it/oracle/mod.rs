@@ -21,7 +21,7 @@ use dashboard::{Dashboard, Habit, Shown};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use rdkafka::producer::FutureRecord;
 use serde_json::json;
-use telemetry::{FLEETS, Name, PARTITIONS, State, Telemetry};
+use telemetry::{BBOX, FLEETS, Name, PARTITIONS, State, Telemetry};
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
 
 const RECORDS_PER_S: u64 = 250;
 const FAULTS: usize = 10;
+const REBALANCE: Duration = Duration::from_secs(2);
 /// How soon after the last fault all must be right. The promise says 10 s on a machine of its own.
 const CONVERGENCE: Duration = Duration::from_secs(40);
 
@@ -142,11 +143,33 @@ fn produce(cluster: &Cluster, seed: u64, stop: Arc<AtomicBool>) -> JoinHandle<Te
     })
 }
 
+/// Partitions change hands every two seconds until all is calm: another consumer joins the group, takes its
+/// share of them, does nothing with it and leaves. How often it came.
+fn rebalance(cluster: &Cluster, calm: Arc<AtomicBool>) -> JoinHandle<usize> {
+    let (kafka, topic) = (cluster.kafka, cluster.topic.clone());
+    tokio::task::spawn_blocking(move || {
+        for times in 0.. {
+            let visitor = kafka.member(&format!("{topic} group"), &topic);
+            let leaves = std::time::Instant::now() + REBALANCE;
+            while std::time::Instant::now() < leaves {
+                drop(visitor.poll(Duration::from_millis(100)));
+            }
+            // It takes its leave of the group.
+            drop(visitor);
+            if calm.load(Ordering::Relaxed) {
+                return times + 1;
+            }
+            std::thread::sleep(REBALANCE);
+        }
+        0
+    })
+}
+
 /// What a viewer of these fleets shows that it should not, or does not show, if anything.
 fn difference(shown: &Shown, fleets: &[&str], oracle: &Telemetry) -> Option<String> {
     let granted = |(name, _): &(&Name, &State)| fleets.contains(&name.0.as_str());
     let expected: Vec<_> = oracle.newest.iter().filter(granted).collect();
-    let inside = expected.iter().copied().filter(|(_, state)| state.is_in_region());
+    let inside = expected.iter().copied().filter(|(_, state)| state.is_in(BBOX));
     let wrong = |kind: &str, shown: Vec<(&Name, &State)>, expected: Vec<(&Name, &State)>| {
         let lacking = expected.iter().find(|pair| !shown.contains(pair));
         let excess = shown.iter().find(|pair| !expected.contains(pair));
@@ -186,6 +209,7 @@ async fn whatever_fails_every_viewer_ends_with_the_newest_state_of_what_it_may_s
     }
 
     let producing = produce(&cluster, rng.random(), stop.clone());
+    let rebalancing = rebalance(&cluster, calm.clone());
     sleep(Duration::from_secs(1)).await;
     let mut suffered = Vec::new();
     for _ in 0..FAULTS {
@@ -195,6 +219,8 @@ async fn whatever_fails_every_viewer_ends_with_the_newest_state_of_what_it_may_s
     calm.store(true, Ordering::Relaxed);
     stop.store(true, Ordering::Relaxed);
     let oracle = producing.await.unwrap();
+    let rebalances = 2 * rebalancing.await.unwrap();
+    let calm_since = tokio::time::Instant::now();
 
     let differences = || -> Vec<String> {
         let of = |(dashboard, _): &(Dashboard, JoinHandle<()>)| {
@@ -208,7 +234,7 @@ async fn whatever_fails_every_viewer_ends_with_the_newest_state_of_what_it_may_s
     while !differences().is_empty() && tokio::time::Instant::now() < limit {
         sleep(Duration::from_millis(100)).await;
     }
-    let left = differences();
+    let (left, took) = (differences(), calm_since.elapsed());
     assert!(left.is_empty(), "{left:#?}\nafter {suffered:?}; {again}");
     for (dashboard, task) in &dashboards {
         assert!(!task.is_finished(), "a dashboard panicked; {again}");
@@ -221,5 +247,6 @@ async fn whatever_fails_every_viewer_ends_with_the_newest_state_of_what_it_may_s
         );
         println!("{:?}: {} connections, {} resyncs", dashboard.habit, shown.connections, shown.resyncs);
     }
-    println!("{} records, {suffered:?}, seed {seed}", oracle.count());
+    let records = oracle.count();
+    println!("{records} records, {rebalances} rebalances, {suffered:?}, right after {took:.1?}, seed {seed}");
 }

@@ -14,6 +14,8 @@ const ASSETS: usize = 24;
 const RECENT_MAX: usize = 50;
 /// In the middle of where assets are; some of them are in it at a time.
 pub const BBOX: [f64; 4] = [-20.0, -10.0, 20.0, 10.0];
+/// Where maps are panned to and from.
+pub const EAST: [f64; 4] = [0.0, -10.0, 40.0, 10.0];
 
 /// Fleet and asset.
 pub type Name = (String, String);
@@ -45,8 +47,7 @@ impl State {
         }
     }
 
-    pub fn is_in_region(&self) -> bool {
-        let [west, south, east, north] = BBOX;
+    pub fn is_in(&self, [west, south, east, north]: [f64; 4]) -> bool {
         self.place.is_some_and(|(lat, lon)| (south..=north).contains(&lat) && (west..=east).contains(&lon))
     }
 }

@@ -158,6 +158,16 @@ impl Kafka {
             .unwrap()
     }
 
+    /// A member of a group of gateways, which does what its owner does with it: it commits nothing.
+    pub fn member(&self, group: &str, topic: &str) -> BaseConsumer {
+        let mut config = self.client();
+        config.set("group.id", group).set("enable.auto.commit", "false");
+        let consumer: BaseConsumer =
+            config.set("partition.assignment.strategy", "cooperative-sticky").create().unwrap();
+        consumer.subscribe(&[topic]).unwrap();
+        consumer
+    }
+
     /// Writes values to a partition, in their order; `None` is a null value.
     pub async fn produce(&self, topic: &str, partition: i32, values: &[Option<&[u8]>]) {
         let producer = self.producer();

@@ -1,5 +1,6 @@
 // The SDK against a real Socket.IO server that plays the gateway by script.
 
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Server, type Socket } from 'socket.io';
@@ -276,4 +277,42 @@ it('a resync replaces the map and tells why', async () => {
   await until(() => region.assets.has('f/b'), 'the fresh snapshot');
   expect([...region.assets.keys()]).toEqual(['f/b']);
   expect(reasons).toEqual(['slow']);
+});
+
+it('the example of the README draws what is there and erases what left', async () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+  const example = /```ts\n([\s\S]*?)```/.exec(readme)?.[1] ?? '';
+  expect(example.trim().split('\n').length).toBeLessThanOrEqual(10);
+  let token: unknown;
+  const g = await gateway((socket) => {
+    token = socket.handshake.auth.token;
+    socket.on('region_subscribe', ({ region, bbox, interval_ms }, ack: AckFn) => {
+      expect([bbox, interval_ms]).toEqual([[5, 45, 15, 55], 500]);
+      ack({ ok: true });
+      const assets = [asset('a', 1), asset('b', 1)];
+      socket.emit('region_snapshot', { region, part: 1, parts: 1, assets });
+      const left = [{ id: 'a', fleet: 'f' }];
+      socket.emit('region_updates', { region, entered: [], moved: [asset('b', 2)], left });
+    });
+  });
+  const told: unknown[][] = [];
+  const names = ['connect', 'session', 'draw', 'erase'];
+  const code = example.replace(/^import .*$/m, '').replace('https://gateway.example', g.url);
+  const run = new Function(...names, `${code}; return fleetcast;`);
+  open.push(
+    run(
+      connect,
+      { token: () => 't' },
+      (...drawn: unknown[]) => told.push(['draw', ...drawn]),
+      (...erased: unknown[]) => told.push(['erase', ...erased]),
+    ),
+  );
+  await until(() => told.length === 4, 'all four');
+  expect(token).toBe('t');
+  expect(told).toEqual([
+    ['draw', 'f', 'a', 2, 1],
+    ['draw', 'f', 'b', 2, 1],
+    ['draw', 'f', 'b', 2, 1],
+    ['erase', 'f', 'a'],
+  ]);
 });
