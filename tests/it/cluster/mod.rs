@@ -8,6 +8,8 @@ mod migration;
 mod node;
 mod notepack;
 mod replica;
+mod secure;
+mod sentinel;
 mod sockets;
 mod tools;
 mod topologies;
