@@ -10,6 +10,7 @@ mod notepack;
 mod replica;
 mod secure;
 mod sentinel;
+mod sharded;
 mod sockets;
 mod tools;
 mod topologies;
