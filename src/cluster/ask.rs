@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     EncodedEvent, Member, SocketInfo,
-    bus::{BusError, SubscribeMode},
+    bus::BusError,
     ids::random_id,
     requests::{Ended, Expect},
     serve::PING,
@@ -167,16 +167,17 @@ impl Member {
 
     /// How many answers of others to expect. Fails while answers could not arrive.
     async fn others(&self) -> Result<usize, AskError> {
-        if !self.0.bus.is_up() {
-            return Err(BusError::Disconnected.into());
-        }
+        self.0.state()?;
         Ok(self.server_count().await?.saturating_sub(1))
     }
 
     fn question(&self, expect: Expect, within: Duration) -> Result<Question<'_>, AskError> {
         let (id, (waiter, answers)) = (random_id(self.0.names.dialect()), oneshot::channel());
         self.0.pending().insert(&id, expect, waiter).map_err(|_| AskError::TooMany)?;
-        Ok(Question { member: self, id, answers, within, deadline: Instant::now() + within })
+        let question = Question { member: self, id, answers, within, deadline: Instant::now() + within };
+        // A connection that was lost since the members were counted has ended the questions that there were.
+        self.0.state()?;
+        Ok(question)
     }
 
     /// An answer came, from a peer or from this replica's own dashboards.
@@ -194,17 +195,17 @@ impl Member {
     /// The bus is not up within `within`.
     pub async fn ready(&self, within: Duration) -> Result<(), AskError> {
         let up = async {
-            while !self.0.bus.is_up() {
+            while !self.is_up() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         timeout(within, up).await.map_err(|_| AskError::Bus(BusError::Disconnected))
     }
 
-    /// Whether peers' emits to rooms arrive by a pattern instead of by interest.
+    /// Whether peers' emits to rooms arrive without a subscription to each.
     #[must_use]
     pub fn hears_all_rooms(&self) -> bool {
-        self.0.settings.subscribe == SubscribeMode::Pattern
+        self.0.settings.subscribe.hears_all_rooms()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::wire::{Frame, Names};
+use super::wire::{Frame, Names, ShardMode};
 use crate::feed::subscriptions::{Hold, Unconfirmed};
 
 /// A frame was not taken.
@@ -30,6 +30,9 @@ pub enum BusError {
     /// Redis said no, or nothing.
     #[error("redis: {0}")]
     Redis(String),
+    /// Redis has refused channels that every member has.
+    #[error("redis refuses the channels of members: may its user hear them?")]
+    Forbidden,
 }
 
 /// Sends frames and keeps subscriptions.
@@ -69,8 +72,10 @@ pub enum Event {
     Messages(Vec<Message>),
     /// The connection is gone: messages are missed from now on.
     Lost,
-    /// Everything held is subscribed: nothing is missed from now on.
+    /// Everything held is subscribed, but for what Redis refuses: nothing else is missed from now on.
     Restored,
+    /// More channels are subscribed than before, or fewer.
+    Changed,
 }
 
 /// One message.
@@ -118,6 +123,16 @@ pub enum Subscription {
 }
 
 impl Subscription {
+    /// Whether everything that is published arrives.
+    pub(super) fn is_confirmed(&self) -> bool {
+        match self {
+            Self::Redis(hold) => hold.is_confirmed(),
+            #[cfg(test)]
+            Self::Memory(_) => true,
+            Self::Unneeded => true,
+        }
+    }
+
     /// Waits until everything published from then on arrives.
     ///
     /// # Errors
@@ -163,12 +178,35 @@ impl Bus for NoBus {
 /// Which room channels a member subscribes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum SubscribeMode {
-    /// Those of rooms with local sockets.
+    /// Those of rooms with local sockets; with the sharded adapter Node's subscriptionMode "dynamic".
     #[default]
+    #[value(alias = "dynamic")]
     Interest,
     /// All, by a pattern: for deployments that join sockets to rooms from other replicas and emit to
     /// the room at once.
     Pattern,
+    /// None, since everything goes to everybody: Node's subscriptionMode "static", sharded only.
+    Static,
+    /// As interest, and a channel for each socket, too: Node's subscriptionMode "dynamic-private", sharded
+    /// only.
+    DynamicPrivate,
+}
+
+impl SubscribeMode {
+    /// Whether what is emitted to a room reaches this member although it has subscribed to nothing for it.
+    #[must_use]
+    pub fn hears_all_rooms(self) -> bool {
+        matches!(self, Self::Pattern | Self::Static)
+    }
+
+    /// The mode of Node's sharded adapter.
+    pub(super) fn of_shards(self) -> ShardMode {
+        match self {
+            Self::Static => ShardMode::Static,
+            Self::Interest | Self::Pattern => ShardMode::Dynamic,
+            Self::DynamicPrivate => ShardMode::DynamicPrivate,
+        }
+    }
 }
 
 /// The rooms of this replica, as the bus needs to know them: hold a room while it has local sockets.
@@ -181,8 +219,8 @@ pub struct Rooms(Option<(Arc<dyn Bus>, Arc<Names>)>);
 impl Rooms {
     pub(super) fn new(bus: Arc<dyn Bus>, names: Arc<Names>, mode: SubscribeMode) -> Self {
         match mode {
-            SubscribeMode::Interest => Self(Some((bus, names))),
-            SubscribeMode::Pattern => Self(None),
+            SubscribeMode::Interest | SubscribeMode::DynamicPrivate => Self(Some((bus, names))),
+            SubscribeMode::Pattern | SubscribeMode::Static => Self(None),
         }
     }
 

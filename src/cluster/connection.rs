@@ -28,7 +28,7 @@ pub enum AdapterKind {
     /// `createAdapter` of `@socket.io/redis-adapter`: classic pub/sub.
     #[default]
     Classic,
-    /// `createShardedAdapter` of it, in its mode `dynamic`: shard channels, Redis 7 or later.
+    /// `createShardedAdapter` of it: shard channels, Redis 7 or later.
     Sharded,
 }
 
@@ -36,13 +36,16 @@ pub enum AdapterKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadCluster {
     /// The key would make channels ambiguous.
-    #[error(transparent)]
+    #[error("FLEETCAST_ADAPTER_KEY (--adapter-key): {0}")]
     Key(#[from] InvalidKey),
     /// Redis has no patterns for shard channels.
     #[error(
-        "adapter subscribe \"pattern\": shard channels have no patterns; \"interest\" is what Node's sharded adapter does"
+        "FLEETCAST_ADAPTER_SUBSCRIBE (--adapter-subscribe): shard channels have no `pattern`; `interest` is what Node's sharded adapter does"
     )]
     Pattern,
+    /// Only the sharded adapter has such a mode.
+    #[error("FLEETCAST_ADAPTER_SUBSCRIBE (--adapter-subscribe): `{0}` needs FLEETCAST_ADAPTER=sharded")]
+    ShardsOnly(&'static str),
 }
 
 /// The cluster with Node replicas and emitters.
@@ -60,7 +63,8 @@ pub struct ClusterOptions {
         value_name = "TEXT"
     )]
     pub adapter_key: String,
-    /// Which rooms' channels to subscribe to.
+    /// Which rooms' channels to subscribe to; with the sharded adapter what Node has as `subscriptionMode`, where
+    /// `dynamic` is `interest`.
     #[arg(long = "adapter-subscribe", env = "FLEETCAST_ADAPTER_SUBSCRIBE", default_value = "interest")]
     pub adapter_subscribe: SubscribeMode,
 }
@@ -88,10 +92,16 @@ impl ClusterOptions {
     }
 
     fn names(&self) -> Result<Names, BadCluster> {
-        if self.dialect() == Dialect::Sharded && self.adapter_subscribe == SubscribeMode::Pattern {
-            return Err(BadCluster::Pattern);
+        match (self.dialect(), self.adapter_subscribe) {
+            (Dialect::Sharded, SubscribeMode::Pattern) => return Err(BadCluster::Pattern),
+            (Dialect::Classic, SubscribeMode::Static) => return Err(BadCluster::ShardsOnly("static")),
+            (Dialect::Classic, SubscribeMode::DynamicPrivate) => {
+                return Err(BadCluster::ShardsOnly("dynamic-private"));
+            }
+            _ => {}
         }
-        Ok(Names::new(&self.adapter_key, NAMESPACE)?.of(self.dialect()))
+        let names = Names::new(&self.adapter_key, NAMESPACE)?.of(self.dialect());
+        Ok(names.in_shard_mode(self.adapter_subscribe.of_shards()))
     }
 }
 
@@ -127,8 +137,8 @@ impl Connection {
     ) -> Result<Self, BadCluster> {
         let names = Arc::new(options.names()?);
         let patterns = match options.adapter_subscribe {
-            SubscribeMode::Interest => Vec::new(),
             SubscribeMode::Pattern => vec![names.pattern()],
+            SubscribeMode::Interest | SubscribeMode::Static | SubscribeMode::DynamicPrivate => Vec::new(),
         };
         let (bus, publisher, events) = RedisBus::new(redis, names.dialect(), patterns, metrics);
         let subscribe = options.adapter_subscribe;

@@ -13,7 +13,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Delivery, EncodedEvent, LocalSockets,
-    bus::{Bus, NoBus, PublishError, SubscribeMode, Subscription},
+    bus::{Bus, BusError, NoBus, PublishError, SubscribeMode, Subscription},
     ids::random_id,
     requests::Pending,
     wire::{Answer, Argument, Flags, Frame, Malformed, Names, Request, Selection, Target},
@@ -124,7 +124,7 @@ impl Member {
     /// Whether the bus is connected and misses nothing.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.0.bus.is_up()
+        self.0.state().is_ok()
     }
 
     /// The sockets of this replica alone.
@@ -189,6 +189,15 @@ impl Inner {
 
     pub(super) fn request(&self, request: Request) -> bool {
         self.publish(self.names.request_frame(&self.uid, request))
+    }
+
+    /// Whether peers reach this member.
+    pub(super) fn state(&self) -> Result<(), BusError> {
+        if !self.bus.is_up() {
+            return Err(BusError::Disconnected);
+        }
+        let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        if holds.iter().all(Subscription::is_confirmed) { Ok(()) } else { Err(BusError::Forbidden) }
     }
 
     pub(super) fn pending(&self) -> MutexGuard<'_, Pending<Waiter>> {

@@ -15,7 +15,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use redis::{
-    AsyncConnectionConfig,
+    AsyncConnectionConfig, RedisError, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
 use tokio::{
@@ -79,6 +79,8 @@ pub(super) struct Publisher {
     queue: mpsc::Receiver<Queued>,
     queued_bytes: Arc<AtomicUsize>,
     link: watch::Sender<Option<Link>>,
+    /// On this connection something was refused, and the log has said so.
+    told: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -113,6 +115,7 @@ impl RedisBus {
             queue: queued,
             queued_bytes: queued_bytes.clone(),
             link: link_sender,
+            told: false,
             metrics: metrics.clone(),
         };
         let subscriptions = subscriber.subscriptions();
@@ -183,6 +186,7 @@ impl Publisher {
             match dialed {
                 Ok((link, node)) => {
                     backoff.reset();
+                    self.told = false;
                     self.link.send_replace(Some(link.clone()));
                     let ended = match node {
                         Some(node) => self.serve(node, &stop).await,
@@ -218,13 +222,17 @@ impl Publisher {
             match received {
                 Ok(0) => return Ok(()), // No handle is left.
                 Ok(_) => self.send(&mut connection, &mut batch).await?,
-                Err(_) => answered(redis::cmd("PING").query_async::<()>(&mut connection)).await?,
+                Err(_) => match answered(redis::cmd("PING").query_async::<()>(&mut connection)).await {
+                    Ok(()) => {}
+                    Err(NoAnswer::Refused(error)) => self.tell(&error), // A sign of life, too.
+                    Err(NoAnswer::Lost(why)) => return Err(why),
+                },
             }
         }
     }
 
     async fn send(
-        &self,
+        &mut self,
         connection: &mut impl ConnectionLike,
         batch: &mut Vec<Queued>,
     ) -> Result<(), String> {
@@ -239,36 +247,67 @@ impl Publisher {
             fresh.push(frame);
         }
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let mut written = 0;
         let mut sent = Ok(());
         for frames in self.writes(&fresh) {
-            if sent.is_ok() {
-                sent = self.write(connection, frames).await;
+            let outcome = self.write(connection, frames).await;
+            written += frames.len();
+            match outcome {
+                Ok(None) => {}
+                Ok(Some(refusal)) => self.tell(&refusal),
+                Err(why) => {
+                    sent = Err(why);
+                    break;
+                }
             }
-            // A frame whose fate is unknown counts as dropped: sent again it could arrive twice.
-            let counter = if sent.is_ok() {
-                &self.metrics.adapter_frames_published
-            } else {
-                &self.metrics.adapter_frames_dropped
-            };
-            counter.inc_by(frames.len() as u64);
         }
+        self.metrics.adapter_frames_dropped.inc_by((fresh.len() - written) as u64);
         sent
     }
 
     /// Frames that may go in one write. Shard channels of Redis Cluster live on several nodes, and there
     /// frames of different channels keep their order only if each waits for the one before.
-    fn writes<'a>(&self, frames: &'a [Frame]) -> impl Iterator<Item = &'a [Frame]> {
+    fn writes<'a>(&self, frames: &'a [Frame]) -> impl Iterator<Item = &'a [Frame]> + use<'a> {
         let together = self.dialect == Dialect::Classic || !self.redis.is_cluster();
         frames.chunk_by(move |one, next| together || one.channel() == next.channel())
     }
 
-    async fn write(&self, connection: &mut impl ConnectionLike, frames: &[Frame]) -> Result<(), String> {
+    /// Publishes the frames and counts each by its fate. Returns a refusal, if there was any.
+    async fn write(
+        &self,
+        connection: &mut impl ConnectionLike,
+        frames: &[Frame],
+    ) -> Result<Option<RedisError>, String> {
         let command = if self.dialect == Dialect::Sharded { "SPUBLISH" } else { "PUBLISH" };
         let mut pipeline = redis::pipe();
         for frame in frames {
-            pipeline.cmd(command).arg(frame.channel()).arg(&frame.payload()[..]).ignore();
+            pipeline.cmd(command).arg(frame.channel()).arg(&frame.payload()[..]);
         }
-        answered(pipeline.query_async::<()>(connection)).await
+        pipeline.ignore_errors();
+        let answers = answered(pipeline.query_async::<Vec<RedisResult<Value>>>(connection)).await;
+        let (published, refusal, lost) = match answers {
+            Ok(answers) => sorted(answers),
+            Err(NoAnswer::Refused(error)) => (0, Some((frames.len(), error)), None),
+            Err(NoAnswer::Lost(why)) => (0, None, Some(why)),
+        };
+        let refused = refusal.as_ref().map_or(0, |(count, _)| *count);
+        self.metrics.adapter_frames_published.inc_by(published as u64);
+        self.metrics.adapter_frames_forbidden.inc_by(refused as u64);
+        // A frame whose fate is unknown counts as dropped: sent again it could arrive twice.
+        let unknown = frames.len().saturating_sub(published + refused);
+        self.metrics.adapter_frames_dropped.inc_by(unknown as u64);
+        match lost {
+            Some(why) => Err(why),
+            None => Ok(refusal.map(|(_, error)| error)),
+        }
+    }
+
+    /// Once for each connection: a user of Redis that may not publish may not do so a thousand times a second.
+    fn tell(&mut self, refusal: &RedisError) {
+        if !self.told {
+            tracing::error!(error = %refusal, "cluster bus: redis refuses, and what is refused again is only counted");
+        }
+        self.told = true;
     }
 
     async fn drain(&mut self, connection: &mut impl ConnectionLike) -> Result<(), String> {
@@ -286,7 +325,7 @@ impl Publisher {
 
 /// A connection for questions, which Redis Cluster answers from all its nodes; and there one more for
 /// frames of ordinary channels, since it keeps their order only if one node gets them all.
-async fn dial(redis: &Redis, dialect: Dialect) -> redis::RedisResult<(Link, Option<MultiplexedConnection>)> {
+async fn dial(redis: &Redis, dialect: Dialect) -> RedisResult<(Link, Option<MultiplexedConnection>)> {
     if dialect == Dialect::Sharded {
         return Ok((redis.connect_without_retries().await?, None));
     }
@@ -301,20 +340,40 @@ async fn dial(redis: &Redis, dialect: Dialect) -> redis::RedisResult<(Link, Opti
     Ok((link, Some(node)))
 }
 
-/// Fails when the connection is of no use any more; a command that Redis refused is only told.
-async fn answered(question: impl Future<Output = redis::RedisResult<()>>) -> Result<(), String> {
+/// Why a question has no answer.
+enum NoAnswer {
+    /// Redis said no; the connection is as good as before.
+    Refused(RedisError),
+    /// The connection is of no use any more.
+    Lost(String),
+}
+
+async fn answered<T>(question: impl Future<Output = RedisResult<T>>) -> Result<T, NoAnswer> {
     match timeout(ANSWER_MAX, question).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) if is_refusal(&error) => {
-            tracing::error!(%error, "cluster bus: redis refuses");
-            Ok(())
-        }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} ms", ANSWER_MAX.as_millis())),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) if is_refusal(&error) => Err(NoAnswer::Refused(error)),
+        Ok(Err(error)) => Err(NoAnswer::Lost(error.to_string())),
+        Err(_) => Err(NoAnswer::Lost(format!("no answer within {} ms", ANSWER_MAX.as_millis()))),
     }
 }
 
-fn is_refusal(error: &redis::RedisError) -> bool {
+/// How many were taken; how many were refused, and one of the refusals; and why the connection is in doubt.
+fn sorted(answers: Vec<RedisResult<Value>>) -> (usize, Option<(usize, RedisError)>, Option<String>) {
+    let (mut taken, mut refused, mut lost) = (0, None, None);
+    for answer in answers {
+        match answer {
+            Ok(_) => taken += 1,
+            Err(error) if is_refusal(&error) => {
+                let (count, _) = refused.get_or_insert((0, error));
+                *count += 1;
+            }
+            Err(error) => lost = Some(error.to_string()),
+        }
+    }
+    (taken, refused, lost)
+}
+
+fn is_refusal(error: &RedisError) -> bool {
     let is_lost = error.is_unrecoverable_error() || error.is_io_error() || error.is_connection_dropped();
     // A slot that moved is found again by the next connection.
     !is_lost && !error.is_timeout() && !error.is_cluster_error()
@@ -323,15 +382,13 @@ fn is_refusal(error: &redis::RedisError) -> bool {
 impl Events for RedisEvents {
     fn next(&mut self) -> BoxFuture<'_, Event> {
         async {
-            loop {
-                match self.0.next().await {
-                    subscriber::Event::Messages(messages) => {
-                        return Event::Messages(messages.into_iter().map(Message::Redis).collect());
-                    }
-                    subscriber::Event::Changed(_) => {}
-                    subscriber::Event::Lost => return Event::Lost,
-                    subscriber::Event::Restored => return Event::Restored,
+            match self.0.next().await {
+                subscriber::Event::Messages(messages) => {
+                    Event::Messages(messages.into_iter().map(Message::Redis).collect())
                 }
+                subscriber::Event::Changed(_) => Event::Changed,
+                subscriber::Event::Lost => Event::Lost,
+                subscriber::Event::Restored => Event::Restored,
             }
         }
         .boxed()

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Delivery, Member,
-    bus::{Event, Events, Message},
+    bus::{BusError, Event, Events, Message},
     member::Inner,
     wire::{
         Address, Answer, Argument, Body, Dialect, Flags, Incoming, Request, RequestFrame, ResponseFrame,
@@ -89,14 +89,28 @@ impl Service {
     fn event(&mut self, event: Event) {
         match event {
             Event::Messages(messages) => messages.iter().for_each(|message| self.message(message)),
-            Event::Restored => {
-                self.member.0.metrics.adapter_up.set(1);
-                self.condition.iter().for_each(Condition::set_ready);
-            }
+            Event::Restored => self.tell_state(),
+            // What Redis refused at first may have been allowed since.
+            Event::Changed if self.member.0.metrics.adapter_up.get() == 0 => self.tell_state(),
+            Event::Changed => {}
             Event::Lost => {
                 self.member.0.metrics.adapter_up.set(0);
                 self.condition.iter().for_each(|condition| condition.set_unready("the bus is lost"));
                 drop(self.member.0.pending().end_all());
+            }
+        }
+    }
+
+    fn tell_state(&self) {
+        let state = match self.inner().state() {
+            Err(BusError::Disconnected) => return, // Told when it was lost, or not told to be up yet.
+            state => state,
+        };
+        self.inner().metrics.adapter_up.set(i64::from(state.is_ok()));
+        if let Some(condition) = &self.condition {
+            match &state {
+                Ok(()) => condition.set_ready(),
+                Err(error) => condition.set_unready(error.to_string()),
             }
         }
     }

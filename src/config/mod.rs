@@ -6,8 +6,8 @@ mod options;
 
 pub use environment::{Environment, prepare};
 pub use options::{
-    DemoRun, EdgeOptions, OperationOptions, Origins, PortOptions, RedisOptions, ServeRun, SharedOptions,
-    SourceKind, StoreKind,
+    DemoRun, EdgeOptions, OperationOptions, Origins, PortOptions, RedisAddress, RedisOptions, ServeRun,
+    SharedOptions, SourceKind, StoreKind,
 };
 
 use std::{path::PathBuf, time::Duration};
@@ -78,7 +78,7 @@ impl Config {
             (Some(kafka), Some(topic)) => Some(kafka.with_own_topic(topic)),
             (kafka, None) => kafka,
         };
-        let redis = run.redis.address()?;
+        let redis = run.redis.address.redis()?;
         let store = run.source.store.unwrap_or(match redis {
             Some(_) => StoreKind::Redis,
             None => StoreKind::Memory,
@@ -91,9 +91,7 @@ impl Config {
         }
         let auth = run.auth.settings(|variable| environment.secret_file(variable)).map_err(BadConfig)?;
         check_prefix(&run.redis.redis_prefix)?;
-        run.cluster
-            .check()
-            .map_err(|error| BadConfig(format!("FLEETCAST_ADAPTER_KEY (--adapter-key): {error}")))?;
+        run.cluster.check().map_err(|error| BadConfig(error.to_string()))?;
         options::check_demo(&run.demo)?;
         run.shared.check()?;
         Ok(Self {

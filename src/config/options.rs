@@ -1,6 +1,12 @@
 //! The options that belong to the process as a whole, and the lists of groups that each command takes.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 
@@ -14,7 +20,7 @@ use crate::{
     observe::logging::LogOptions,
     region::ShapeLimits,
     source::{RecordOptions, demo, kafka},
-    store::Redis,
+    store::{Authorities, Redis},
     transport,
     values::{InvalidValue, Network, Rate, Secret, duration, positive_duration},
 };
@@ -147,24 +153,43 @@ pub(super) struct SourceOptions {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Redis")]
 pub struct RedisOptions {
-    /// `redis://` or `rediss://`, with user and password; several, separated by commas, for Redis Cluster;
-    /// `redis+sentinel://host:port,host:port/service` for Sentinel.
-    #[arg(long, env = "FLEETCAST_REDIS_URL", value_name = "URL")]
-    pub redis_url: Option<Secret>,
+    /// Where it is.
+    #[command(flatten)]
+    pub address: RedisAddress,
     /// Before every key and channel of Fleetcast's own.
     #[arg(long, env = "FLEETCAST_REDIS_PREFIX", value_name = "TEXT", default_value = "fleetcast")]
     pub redis_prefix: String,
 }
 
-impl RedisOptions {
-    pub(super) fn address(&self) -> Result<Option<Redis>, BadConfig> {
-        let read = |url: &Secret| url.expose().parse::<Redis>();
-        self.redis_url
-            .as_ref()
-            .map(read)
-            .transpose()
-            .or_else(|error| bad(format!("FLEETCAST_REDIS_URL (--redis-url): {error}")))
+/// Where Redis is and what its servers are trusted by, for every command that talks to it.
+#[derive(Debug, Clone, Args)]
+pub struct RedisAddress {
+    /// `redis://` or `rediss://`, with user and password; several, separated by commas, for Redis Cluster;
+    /// `redis+sentinel://host:port,host:port/service` for Sentinel.
+    #[arg(long, env = "FLEETCAST_REDIS_URL", value_name = "URL")]
+    redis_url: Option<Secret>,
+    /// Certificates in PEM that the servers of a `rediss://` address are trusted by, instead of the public ones.
+    #[arg(long, env = "FLEETCAST_REDIS_CA", value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
+}
+
+impl RedisAddress {
+    pub(crate) fn redis(&self) -> Result<Option<Redis>, BadConfig> {
+        let read = |url: &Secret| {
+            let trusted = self.redis_ca.as_deref().map(authorities).transpose()?;
+            Redis::new(url.expose(), trusted.as_ref())
+                .or_else(|error| bad(format!("FLEETCAST_REDIS_URL (--redis-url): {error}")))
+        };
+        self.redis_url.as_ref().map(read).transpose()
     }
+}
+
+fn authorities(file: &Path) -> Result<Authorities, BadConfig> {
+    let named = |error: &dyn fmt::Display| {
+        BadConfig(format!("FLEETCAST_REDIS_CA (--redis-ca): {}: {error}", file.display()))
+    };
+    let pem = fs::read(file).map_err(|error| named(&error))?;
+    Authorities::from_pem(pem).map_err(|error| named(&error))
 }
 
 /// The two ports.
@@ -343,7 +368,7 @@ impl OperationOptions {
     /// This replica's name.
     #[must_use]
     pub fn replica(&self) -> String {
-        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let host = || fs::read_to_string("/proc/sys/kernel/hostname").ok();
         let name = self.replica.clone().or_else(host).unwrap_or_default();
         if name.trim().is_empty() { "replica".to_owned() } else { name.trim().to_owned() }
     }

@@ -132,7 +132,7 @@ impl Hold {
         Err(Unconfirmed { channel: self.channel.clone(), timeout: within })
     }
 
-    fn is_confirmed(&self) -> bool {
+    pub(crate) fn is_confirmed(&self) -> bool {
         self.shared.interest().is_confirmed(&self.channel)
     }
 

@@ -132,6 +132,8 @@ metrics! {
     adapter_frames_dropped: Counter as "adapter_frames_dropped",
     /// Frames that were refused before publishing, because no peer could have read them.
     adapter_frames_refused: Counter as "adapter_frames_refused",
+    /// Frames that Redis refused to publish: its user may not.
+    adapter_frames_forbidden: Counter as "adapter_frames_forbidden",
     /// Viewers closed because their queue had no room for a peer's event.
     adapter_viewers_overrun: Counter as "adapter_viewers_overrun",
     /// Redis channels of the cluster that this replica is subscribed to.

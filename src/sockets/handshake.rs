@@ -7,11 +7,33 @@ use serde_json::{Map, Value, json};
 
 use crate::transport::Handshake;
 
+/// Headers of which Node keeps the first value; of others it keeps all.
+const FIRST_WINS: [&str; 17] = [
+    "age",
+    "authorization",
+    "content-length",
+    "content-type",
+    "etag",
+    "expires",
+    "from",
+    "host",
+    "if-modified-since",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "proxy-authorization",
+    "referer",
+    "retry-after",
+    "user-agent",
+];
+
 /// The `handshake` of a `fetchSockets` answer. `auth` is the payload of CONNECT as JSON.
 pub(super) fn json(handshake: &Handshake, auth: Option<&str>) -> Arc<str> {
     let mut headers = Map::new();
     for (name, value) in handshake.headers() {
         match headers.get_mut(name) {
+            Some(_) if FIRST_WINS.contains(&name) => {}
             // As Node joins them.
             Some(Value::String(known)) => {
                 known.push_str(if name == "cookie" { "; " } else { ", " });
@@ -23,11 +45,13 @@ pub(super) fn json(handshake: &Handshake, auth: Option<&str>) -> Arc<str> {
     // The last value of a repeated key wins.
     let query: Map<String, Value> = handshake.query().map(|(key, value)| (key, value.into())).collect();
     let auth = auth.and_then(|auth| serde_json::from_str::<Value>(auth).ok());
+    let is_foreign = headers.contains_key("origin");
+    // In Node's order, which people see, too.
     let body = json!({
-        "xdomain": headers.contains_key("origin"),
         "headers": headers,
         "time": date(handshake.issued_ms),
         "address": handshake.address.to_string(),
+        "xdomain": is_foreign,
         // TLS ends before this process.
         "secure": false,
         "issued": handshake.issued_ms,

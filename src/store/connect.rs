@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
-    ProtocolVersion, RedisFuture, RedisResult, Value,
+    ProtocolVersion, RedisFuture, RedisResult, TlsCertificates, Value,
     aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection},
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
@@ -35,6 +35,7 @@ enum Topology {
     Cluster {
         cluster: ClusterClient,
         nodes: Vec<Client>,
+        trusted: Option<Authorities>,
     },
     /// Behind a lock because asking the sentinels remembers which of them answered.
     Sentinel(Mutex<SentinelClient>),
@@ -45,7 +46,60 @@ enum Topology {
 #[error("not a Redis address: {0}")]
 pub struct InvalidRedisUrl(String);
 
+/// Certificates that servers are trusted by, instead of the public ones.
+#[derive(Debug, Clone)]
+pub struct Authorities(TlsCertificates);
+
+/// Why certificates were refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no certificates in PEM: {0}")]
+pub struct InvalidAuthorities(String);
+
+impl Authorities {
+    /// Reads certificates, one after the other.
+    ///
+    /// # Errors
+    /// There is none, or one is none.
+    pub fn from_pem(pem: Vec<u8>) -> Result<Self, InvalidAuthorities> {
+        let (begin, anybody) = (b"-----BEGIN CERTIFICATE-----", "rediss://localhost");
+        if !pem.windows(begin.len()).any(|window| window == begin) {
+            return Err(InvalidAuthorities("nothing begins as one".to_owned()));
+        }
+        let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
+        match Client::build_with_tls(anybody, certificates.clone()) {
+            Ok(_) => Ok(Self(certificates)),
+            Err(error) => Err(InvalidAuthorities(error.to_string())),
+        }
+    }
+}
+
 impl Redis {
+    /// Reads an address; servers are trusted by the public certificates, or by those of `trusted` alone.
+    ///
+    /// # Errors
+    /// It is none, or does not say that TLS is to be used although there are certificates.
+    pub fn new(text: &str, trusted: Option<&Authorities>) -> Result<Self, InvalidRedisUrl> {
+        let text = text.trim();
+        if trusted.is_some() && !text.starts_with("rediss") {
+            return Err(InvalidRedisUrl("certificates are for rediss:// or rediss+sentinel://".to_owned()));
+        }
+        let topology = if let Some((scheme, rest)) = sentinel_scheme(text) {
+            Topology::Sentinel(Mutex::new(sentinel(scheme, rest, trusted)?))
+        } else {
+            let nodes =
+                text.split(',').map(|url| client(url.trim(), trusted)).collect::<Result<Vec<_>, _>>()?;
+            match nodes.as_slice() {
+                [one] => Topology::Single(one.clone()),
+                _ => Topology::Cluster {
+                    cluster: cluster_of(&nodes, trusted).build().map_err(|error| invalid(&error))?,
+                    nodes,
+                    trusted: trusted.cloned(),
+                },
+            }
+        };
+        Ok(Self { shown: without_passwords(text).into(), topology: Arc::new(topology) })
+    }
+
     /// A connection for commands, shared by cloning. Its commands fail once the connection is lost;
     /// whoever holds it then makes another.
     ///
@@ -69,8 +123,8 @@ impl Redis {
     /// # Errors
     /// The server is away, or refuses.
     pub async fn connect_without_retries(&self) -> RedisResult<Link> {
-        let Topology::Cluster { nodes, .. } = &*self.topology else { return self.connect().await };
-        let cluster = cluster_of(nodes).retries(0).build()?;
+        let Topology::Cluster { nodes, trusted, .. } = &*self.topology else { return self.connect().await };
+        let cluster = cluster_of(nodes, trusted.as_ref()).retries(0).build()?;
         cluster.get_async_connection().await.map(|link| Link::new(Route::Cluster(link)))
     }
 
@@ -80,9 +134,9 @@ impl Redis {
     /// # Errors
     /// The server is away, or refuses.
     pub async fn connect_with_pushes(&self, pushes: impl AsyncPushSender) -> RedisResult<Link> {
-        if let Topology::Cluster { nodes, .. } = &*self.topology {
-            let cluster =
-                cluster_of(nodes).use_protocol(ProtocolVersion::RESP3).push_sender(pushes).build()?;
+        if let Topology::Cluster { nodes, trusted, .. } = &*self.topology {
+            let cluster = cluster_of(nodes, trusted.as_ref());
+            let cluster = cluster.use_protocol(ProtocolVersion::RESP3).push_sender(pushes).build()?;
             return cluster.get_async_connection().await.map(|link| Link::new(Route::Cluster(link)));
         }
         let info = self.client().await?.get_connection_info().clone();
@@ -116,9 +170,14 @@ impl Redis {
     }
 }
 
-fn cluster_of(nodes: &[Client]) -> ClusterClientBuilder {
+fn cluster_of(nodes: &[Client], trusted: Option<&Authorities>) -> ClusterClientBuilder {
     let infos: Vec<ConnectionInfo> = nodes.iter().map(|node| node.get_connection_info().clone()).collect();
-    ClusterClient::builder(infos).connection_timeout(CONNECT_TIMEOUT).response_timeout(RESPONSE_TIMEOUT)
+    let builder =
+        ClusterClient::builder(infos).connection_timeout(CONNECT_TIMEOUT).response_timeout(RESPONSE_TIMEOUT);
+    match trusted {
+        Some(Authorities(certificates)) => builder.certs(certificates.clone()), // For nodes found later, too.
+        None => builder,
+    }
 }
 
 async fn first_reachable(nodes: &[Client]) -> RedisResult<Client> {
@@ -140,35 +199,26 @@ impl FromStr for Redis {
     type Err = InvalidRedisUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidRedisUrl> {
-        let invalid = |error: redis::RedisError| InvalidRedisUrl(error.to_string());
-        let text = text.trim();
-        let topology = if let Some((tls, rest)) = sentinel_scheme(text) {
-            Topology::Sentinel(Mutex::new(sentinel(tls, rest)?))
-        } else {
-            let infos = text.split(',').map(|url| info(url.trim())).collect::<Result<Vec<_>, _>>()?;
-            match infos.as_slice() {
-                [one] => Topology::Single(Client::open(one.clone()).map_err(invalid)?),
-                _ => Topology::Cluster {
-                    cluster: ClusterClient::builder(infos.clone())
-                        .connection_timeout(CONNECT_TIMEOUT)
-                        .response_timeout(RESPONSE_TIMEOUT)
-                        .build()
-                        .map_err(invalid)?,
-                    nodes: infos
-                        .into_iter()
-                        .map(Client::open)
-                        .collect::<RedisResult<_>>()
-                        .map_err(invalid)?,
-                },
-            }
-        };
-        Ok(Self { shown: without_passwords(text).into(), topology: Arc::new(topology) })
+        Self::new(text, None)
     }
+}
+
+fn invalid(error: &redis::RedisError) -> InvalidRedisUrl {
+    InvalidRedisUrl(error.to_string())
+}
+
+fn client(url: &str, trusted: Option<&Authorities>) -> Result<Client, InvalidRedisUrl> {
+    let info = info(url)?;
+    let client = match trusted {
+        Some(Authorities(certificates)) => Client::build_with_tls(info, certificates.clone()),
+        None => Client::open(info),
+    };
+    client.map_err(|error| invalid(&error))
 }
 
 fn info(url: &str) -> Result<ConnectionInfo, InvalidRedisUrl> {
     // The error of the URL parser does not repeat the URL.
-    url.into_connection_info().map_err(|error| InvalidRedisUrl(error.to_string()))
+    url.into_connection_info().map_err(|error| invalid(&error))
 }
 
 fn sentinel_scheme(text: &str) -> Option<(&'static str, &str)> {
@@ -176,7 +226,11 @@ fn sentinel_scheme(text: &str) -> Option<(&'static str, &str)> {
     plain.or_else(|| text.strip_prefix("rediss+sentinel://").map(|rest| ("rediss", rest)))
 }
 
-fn sentinel(scheme: &str, rest: &str) -> Result<SentinelClient, InvalidRedisUrl> {
+fn sentinel(
+    scheme: &str,
+    rest: &str,
+    trusted: Option<&Authorities>,
+) -> Result<SentinelClient, InvalidRedisUrl> {
     let (credentials, rest) = rest.rsplit_once('@').map_or(("", rest), |(user, rest)| (user, rest));
     let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (name, db) = path.split_once('/').unwrap_or((path, "0"));
@@ -193,9 +247,8 @@ fn sentinel(scheme: &str, rest: &str) -> Result<SentinelClient, InvalidRedisUrl>
         info(&format!("{scheme}://{host}{port}")).map(|info| info.addr().clone())
     });
     let sentinels = sentinels.collect::<Result<Vec<ConnectionAddr>, _>>()?;
-    let invalid = |error: redis::RedisError| InvalidRedisUrl(error.to_string());
-    let mut builder =
-        SentinelClientBuilder::new(sentinels, name, SentinelServerType::Master).map_err(invalid)?;
+    let mut builder = SentinelClientBuilder::new(sentinels, name, SentinelServerType::Master)
+        .map_err(|error| invalid(&error))?;
     let settings = primary.redis_settings();
     builder = builder.set_client_to_redis_db(settings.db());
     if let Some(username) = settings.username() {
@@ -207,7 +260,11 @@ fn sentinel(scheme: &str, rest: &str) -> Result<SentinelClient, InvalidRedisUrl>
     if scheme == "rediss" {
         builder = builder.set_client_to_redis_tls_mode(redis::TlsMode::Secure);
     }
-    builder.build().map_err(invalid)
+    if let Some(Authorities(certificates)) = trusted {
+        builder = builder.set_client_to_sentinel_certificates(certificates.clone());
+        builder = builder.set_client_to_redis_certificates(certificates.clone());
+    }
+    builder.build().map_err(|error| invalid(&error))
 }
 
 /// The address for logs: what stands before an `@` is left out.

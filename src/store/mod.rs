@@ -11,7 +11,7 @@ mod writer;
 
 use std::{sync::Arc, time::Duration};
 
-pub use connect::{InvalidRedisUrl, Link, Redis};
+pub use connect::{Authorities, InvalidAuthorities, InvalidRedisUrl, Link, Redis};
 pub use memory::MemoryStore;
 pub use redis::{RedisStore, RedisWriter, cell_channel, legacy_channel, read_cell_message, updates_channel};
 pub use track::{TrackPoint, TrackRule};

@@ -85,7 +85,7 @@ pub(crate) fn cluster(
     let condition = readiness.condition("cluster");
     condition.set_unready("not connected yet");
     let connection = Connection::new(redis, options, metrics, Some(condition));
-    Ok(Some(connection.context("FLEETCAST_ADAPTER_KEY (--adapter-key)")?))
+    Ok(Some(connection?))
 }
 
 impl Upstream {

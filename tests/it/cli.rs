@@ -11,6 +11,7 @@ const VARIABLES: &[&str] = &[
     "SOURCE",
     "STORE",
     "REDIS_URL",
+    "REDIS_CA",
     "REDIS_PREFIX",
     "AUTH",
     "CORS_ORIGINS",
@@ -95,6 +96,13 @@ async fn what_is_missing_or_does_not_fit_is_named() {
     refused(redis_store, 2, &["FLEETCAST_REDIS_URL", "FLEETCAST_STORE"]).await;
     let brace = auth(source("demo")).env("FLEETCAST_REDIS_PREFIX", "a{b}");
     refused(brace, 2, &["FLEETCAST_REDIS_PREFIX", "`a{b}`"]).await;
+    for (adapter, subscribe) in
+        [("sharded", "pattern"), ("classic", "static"), ("classic", "dynamic-private")]
+    {
+        let mixed = auth(source("demo")).env("FLEETCAST_ADAPTER", adapter);
+        let mixed = mixed.env("FLEETCAST_ADAPTER_SUBSCRIBE", subscribe);
+        refused(mixed, 2, &["FLEETCAST_ADAPTER_SUBSCRIBE", &format!("`{subscribe}`")]).await;
+    }
     let same = auth(source("demo"))
         .env("FLEETCAST_LISTEN", "127.0.0.1:9")
         .env("FLEETCAST_ADMIN_LISTEN", "127.0.0.1:9");

@@ -22,6 +22,12 @@ const connect = async () => {
     await cluster.connect();
     return cluster;
   }
+  if (kind === "ioredis-sentinel") {
+    const { hostname: host, port } = new URL(url);
+    const redis = new Redis({ sentinels: [{ host, port: Number(port) }], name: "fleet" });
+    redis.on("error", () => {});
+    return redis;
+  }
   if (kind === "ioredis") return new Redis(url);
   const redis = createClient({ url });
   // Both libraries reconnect by themselves; without a listener the process would end.

@@ -164,6 +164,11 @@ fn tell(report: &Report) {
     }
     let result = if comparison.matched > 0 { "ok    " } else { "failed" };
     say(&format_args!("{result}  {} events in both", comparison.matched));
+    if first.events == 0 && second.events == 0 {
+        say(&"failed  neither sent anything for this fleet, which proves nothing: is it a busy one?");
+    } else if second.events == 0 {
+        say(&"failed  B sent nothing: has it the same Redis, and the same rooms (FLEETCAST_ROOM_PREFIX)?");
+    }
     if let Some(delay) = &comparison.delay_ms {
         say(&format_args!("        B after A in ms: {}", spread(delay)));
     }
@@ -181,6 +186,9 @@ fn tell(report: &Report) {
     say(&if *equal { "equal" } else { "not equal" });
 }
 
-fn spread(Spread { min, p50, p95, p99, max }: &Spread) -> String {
+fn spread(spread: &Spread) -> String {
+    // Without a minus before what is rounded to nothing.
+    let shown = |ms: f64| (ms * 10.0).round() / 10.0 + 0.0;
+    let [min, p50, p95, p99, max] = [spread.min, spread.p50, spread.p95, spread.p99, spread.max].map(shown);
     format!("min {min:.1}, median {p50:.1}, 95% {p95:.1}, 99% {p99:.1}, max {max:.1}")
 }

@@ -40,7 +40,7 @@ pub(super) fn findings(survey: &Survey, key: &str) -> (Vec<Finding>, Vec<String>
         }
         (0, _) => note(
             Level::Ok,
-            format!("{sharded} members of the sharded adapter, whose messages can not be listened to"),
+            format!("{sharded} members of the sharded adapter: {}", survey.shard_uids.join(" ")),
         ),
         _ => note(
             Level::Problem,
@@ -65,21 +65,30 @@ pub(super) fn findings(survey: &Survey, key: &str) -> (Vec<Finding>, Vec<String>
             format!("namespace {namespace} is in use: Fleetcast serves / alone, keep its Node replicas"),
         );
     }
-    clients(survey, &mut note);
-    traffic(survey, &mut note);
+    if classic + sharded == 0 {
+        traffic(survey, false, &mut note);
+        return (found, Vec::new());
+    }
     let is_sharded = classic == 0 && sharded > 0;
+    clients(survey, is_sharded, &mut note);
+    traffic(survey, is_sharded, &mut note);
     let adapter = if is_sharded { "sharded" } else { "classic" };
     let mut variables = vec![format!("FLEETCAST_ADAPTER={adapter}"), format!("FLEETCAST_ADAPTER_KEY={key}")];
-    let subscribe = if survey.traffic.remote_joins > 0 && !is_sharded { "pattern" } else { "interest" };
+    let subscribe = match is_sharded {
+        true if survey.shard_sockets > 0 => "dynamic-private",
+        false if survey.traffic.remote_joins > 0 => "pattern",
+        _ => "interest",
+    };
     variables.push(format!("FLEETCAST_ADAPTER_SUBSCRIBE={subscribe}"));
     (found, variables)
 }
 
-fn clients(survey: &Survey, note: &mut impl FnMut(Level, String)) {
+fn clients(survey: &Survey, is_sharded: bool, note: &mut impl FnMut(Level, String)) {
     match survey.pattern_connections {
+        Some(_) if is_sharded => {}
         None => note(Level::Note, "CLIENT LIST is not allowed: libraries are not known".to_owned()),
         Some(count) => {
-            note(Level::Ok, format!("{count} connections hear every room by a pattern, as Node does"))
+            note(Level::Ok, format!("{count} connections subscribe to patterns; each Node replica has one"))
         }
     }
     for (library, count) in &survey.libraries {
@@ -88,13 +97,31 @@ fn clients(survey: &Survey, note: &mut impl FnMut(Level, String)) {
     for answer in &survey.answers {
         note(Level::Ok, format!("answer to cluster_ping: {answer}"));
     }
-    note(
-        Level::Ok,
-        format!("{} rooms subscribed by name, {} fleets", survey.subscribed_rooms, survey.subscribed_fleets),
-    );
+    let members: usize = survey.members.get("/").into_iter().chain(survey.sharded.get("/")).sum();
+    if survey.asked && members > survey.answers.len() {
+        let text = "members did not answer cluster_ping: Node replicas do not by themselves";
+        note(Level::Note, format!("{} {text}", members - survey.answers.len()));
+    }
+    if is_sharded {
+        shards(survey, note);
+    }
+    let rooms = survey.subscribed_rooms + survey.shard_rooms;
+    note(Level::Ok, format!("{rooms} rooms subscribed by name, {} fleets", survey.subscribed_fleets));
 }
 
-fn traffic(survey: &Survey, note: &mut impl FnMut(Level, String)) {
+fn shards(survey: &Survey, note: &mut impl FnMut(Level, String)) {
+    if survey.shard_sockets > 0 {
+        let text = "sockets have channels of their own: subscriptionMode is \"dynamic-private\"";
+        note(Level::Ok, format!("{} {text}", survey.shard_sockets));
+    } else if survey.shard_rooms == 0 {
+        let text = "no room has a channel: no dashboard is in one, or subscriptionMode is \"static\", for which it is FLEETCAST_ADAPTER_SUBSCRIBE=static";
+        note(Level::Note, text.to_owned());
+    }
+    let text = "requests, and events to everybody or to several rooms, are not listened to: who listens there is counted as a member";
+    note(Level::Note, text.to_owned());
+}
+
+fn traffic(survey: &Survey, is_sharded: bool, note: &mut impl FnMut(Level, String)) {
     let heard = &survey.traffic;
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = |count: u64| count as f64 / survey.seconds.max(1) as f64;
@@ -127,7 +154,7 @@ fn traffic(survey: &Survey, note: &mut impl FnMut(Level, String)) {
             format!("{} requests in the form of adapters before version 8", heard.old_requests),
         );
     }
-    if heard.own_channel_responses > 0 {
+    if heard.own_channel_responses > 0 && !is_sharded {
         note(
             Level::Note,
             "answers go to members' own channels (publishOnSpecificResponseChannel)".to_owned(),
@@ -173,6 +200,7 @@ mod tests {
     #[test]
     fn what_will_not_work_is_a_problem() {
         assert!(problems(&Survey::default())[0].contains("no member"));
+        assert!(findings(&Survey::default(), "wrong").1.is_empty(), "nothing to go by");
         let mut survey = healthy();
         survey.members.insert("/admin".to_owned(), 1);
         survey.traffic.unreadable = 2;
@@ -189,7 +217,12 @@ mod tests {
         survey.members.clear();
         survey.sharded.insert("/".to_owned(), 2);
         assert_eq!(problems(&survey), Vec::<String>::new());
-        assert!(findings(&survey, "k").1.contains(&"FLEETCAST_ADAPTER=sharded".to_owned()));
+        let (found, variables) = findings(&survey, "k");
+        assert!(found.iter().any(|found| found.text.contains("FLEETCAST_ADAPTER_SUBSCRIBE=static")));
+        assert_eq!(variables[0], "FLEETCAST_ADAPTER=sharded");
+        assert_eq!(variables[2], "FLEETCAST_ADAPTER_SUBSCRIBE=interest");
+        survey.shard_sockets = 1;
+        assert_eq!(findings(&survey, "k").1[2], "FLEETCAST_ADAPTER_SUBSCRIBE=dynamic-private");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! migration will meet.
 
 mod findings;
+mod shards;
 mod survey;
 mod traffic;
 
@@ -15,14 +16,13 @@ use self::{
     survey::Survey,
 };
 use super::{FAILED, complain, misused, runtime, say};
-use crate::{cluster::wire::Names, store::Redis, values::Secret};
+use crate::{cluster::wire::Names, config::RedisAddress};
 
 /// What to look at.
 #[derive(Debug, Args)]
 pub(super) struct DoctorOptions {
-    /// The Redis of the Node replicas' adapter
-    #[arg(long, env = "FLEETCAST_REDIS_URL", value_name = "URL", required = true)]
-    redis_url: Option<Secret>,
+    #[command(flatten)]
+    address: RedisAddress,
     /// The option `key` of Node's adapter
     #[arg(long, env = "FLEETCAST_ADAPTER_KEY", value_name = "TEXT", default_value = "socket.io")]
     adapter_key: String,
@@ -45,12 +45,12 @@ struct Report<'a> {
 }
 
 pub(super) fn run(options: &DoctorOptions) -> ExitCode {
-    let Some(url) = &options.redis_url else {
-        return misused(&"FLEETCAST_REDIS_URL (--redis-url) is required");
-    };
-    let redis: Redis = match url.expose().parse() {
-        Ok(redis) => redis,
-        Err(error) => return misused(&format_args!("FLEETCAST_REDIS_URL (--redis-url): {error}")),
+    let redis = match options.address.redis() {
+        Ok(Some(redis)) => redis,
+        Ok(None) => {
+            return misused(&"FLEETCAST_REDIS_URL (--redis-url) is required: the Redis of Node's adapter");
+        }
+        Err(error) => return misused(&error),
     };
     let names = match Names::new(&options.adapter_key, "/") {
         Ok(names) => names,

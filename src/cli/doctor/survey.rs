@@ -1,23 +1,26 @@
 //! What Redis can tell of a cluster without joining it: who is subscribed to what, and what passes.
 //! Patterns are not counted as members, so nobody waits for an answer of this process.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use futures_util::StreamExt;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use serde::Serialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-use super::traffic::Traffic;
+use super::{shards::Shards, traffic::Traffic};
 use crate::{
-    cluster::wire::{Answer, Argument, Names, Request, RequestFrame, ResponseFrame},
-    store::Redis,
+    cluster::wire::{Answer, Argument, Frame, Names, Request, RequestFrame, ResponseFrame},
+    store::{Link, Redis},
 };
 
 /// The legacy ingestion's channels.
 const UPDATES: &str = "updates:*";
 /// Names this process's one question.
-const QUESTION: &str = "doctor";
+pub(super) const QUESTION: &str = "doctor";
 
 /// What was found.
 #[derive(Debug, Default, Serialize)]
@@ -30,6 +33,12 @@ pub(super) struct Survey {
     pub(super) uids: Vec<String>,
     /// Members of the sharded adapter by namespace, where Redis has shard channels.
     pub(super) sharded: BTreeMap<String, usize>,
+    /// The names that members of the sharded adapter gave themselves.
+    pub(super) shard_uids: Vec<String>,
+    /// Public rooms that have a shard channel.
+    pub(super) shard_rooms: usize,
+    /// Sockets that have one: Node's subscriptionMode "dynamic-private".
+    pub(super) shard_sockets: usize,
     /// Keys other than the one looked at that have members, too.
     pub(super) other_keys: Vec<String>,
     /// Rooms that a member is subscribed to by name.
@@ -40,6 +49,8 @@ pub(super) struct Survey {
     pub(super) pattern_connections: Option<usize>,
     /// Client libraries and their versions, where Redis tells.
     pub(super) libraries: BTreeMap<String, usize>,
+    /// Whether the servers were asked who they are.
+    pub(super) asked: bool,
     /// What servers answered to `cluster_ping`, if they were asked.
     pub(super) answers: Vec<String>,
     /// What passed.
@@ -57,42 +68,87 @@ pub(super) async fn survey(
     ping: bool,
 ) -> redis::RedisResult<Survey> {
     let client = redis.client().await?;
-    let mut link = client.get_multiplexed_async_connection().await?;
-    let info: String = redis::cmd("INFO").arg("server").query_async(&mut link).await?;
+    let mut node = client.get_multiplexed_async_connection().await?;
+    // Of Redis Cluster all nodes count.
+    let mut link = redis.connect().await?;
+    let info: String = redis::cmd("INFO").arg("server").query_async(&mut node).await?;
     let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
     let mut survey =
         Survey { redis_version: version.unwrap_or("?").trim().to_owned(), seconds, ..Survey::default() };
     subscriptions(&mut survey, &mut link, key, names).await?;
-    shards(&mut survey, &mut link, key).await;
-    clients(&mut survey, &mut link).await;
+    clients(&mut survey, &mut node).await;
 
     let mut events = client.get_async_pubsub().await?;
     for channels in [format!("{}#*", escaped(key)), format!("{}-re*#*", escaped(key)), UPDATES.to_owned()] {
         events.psubscribe(channels).await?;
     }
+    let mut shards = Shards::new(redis, key, names);
+    shards.look(&mut survey, &mut link).await;
     if ping {
-        let data = Argument::json(r#"["cluster_ping"]"#);
-        let request = Request::ServerSideEmit { request_id: Some(QUESTION.to_owned()), data };
-        if let Ok(frame) = (RequestFrame { uid: Some(QUESTION.to_owned()), request }).frame(names) {
-            let mut publish = redis::cmd("PUBLISH");
-            publish.arg(frame.channel()).arg(&frame.payload()[..]).query_async::<()>(&mut link).await?;
+        survey.asked = true;
+        if !survey.members.is_empty() || survey.sharded.is_empty() {
+            ask(
+                &mut node,
+                "PUBLISH",
+                RequestFrame { uid: Some(QUESTION.to_owned()), request: question() }.frame(names),
+            )
+            .await?;
+        }
+        if !survey.sharded.is_empty() {
+            shards.ready().await;
+            ask(&mut link, "SPUBLISH", shards.names().request_frame(QUESTION, question())).await?;
         }
     }
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut events = events.on_message();
-    while let Ok(Some(message)) = timeout_at(end, events.next()).await {
-        let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
-        match ResponseFrame::decode(payload) {
-            Ok(ResponseFrame { request_id, answer: Answer::ServerSide(answer) })
-                if ping && request_id == QUESTION && channel == names.response() =>
-            {
-                survey.answers.push(answer.map_or_else(|| "null".to_owned(), |answer| answer.json));
+    loop {
+        let look_at = shards.next_look();
+        tokio::select! {
+            Some(message) = events.next() => {
+                let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
+                heard(&mut survey, names, ping, channel, payload);
             }
-            _ if ping && channel == names.request() && is_own(payload) => {}
-            _ => survey.traffic.note(names, channel, payload),
+            messages = shards.next() => {
+                for message in messages {
+                    shards.heard(&mut survey, message.get_channel_name(), message.get_payload_bytes());
+                }
+            }
+            () = sleep_until(look_at) => shards.look(&mut survey, &mut link).await,
+            () = sleep_until(end) => return Ok(survey),
         }
     }
-    Ok(survey)
+}
+
+fn heard(survey: &mut Survey, names: &Names, ping: bool, channel: &str, payload: &[u8]) {
+    match ResponseFrame::decode(payload) {
+        Ok(ResponseFrame { request_id, answer: Answer::ServerSide(answer) })
+            if ping && request_id == QUESTION && channel == names.response() =>
+        {
+            survey.answered(answer);
+        }
+        _ if ping && channel == names.request() && is_own(payload) => {}
+        _ => survey.traffic.note(names, channel, payload),
+    }
+}
+
+impl Survey {
+    pub(super) fn answered(&mut self, answer: Option<Argument>) {
+        self.answers.push(answer.map_or_else(|| "null".to_owned(), |answer| answer.json));
+    }
+}
+
+fn question() -> Request {
+    let data = Argument::json(r#"["cluster_ping"]"#);
+    Request::ServerSideEmit { request_id: Some(QUESTION.to_owned()), data }
+}
+
+async fn ask<E>(
+    link: &mut impl ConnectionLike,
+    command: &str,
+    frame: Result<Frame, E>,
+) -> redis::RedisResult<()> {
+    let Ok(frame) = frame else { return Ok(()) };
+    redis::cmd(command).arg(frame.channel()).arg(&frame.payload()[..]).query_async(link).await
 }
 
 fn is_own(payload: &[u8]) -> bool {
@@ -101,7 +157,7 @@ fn is_own(payload: &[u8]) -> bool {
 
 async fn subscriptions(
     survey: &mut Survey,
-    link: &mut MultiplexedConnection,
+    link: &mut Link,
     key: &str,
     names: &Names,
 ) -> redis::RedisResult<()> {
@@ -115,13 +171,13 @@ async fn subscriptions(
             survey.other_keys.push(other.to_owned());
             continue;
         }
-        let counted: (String, usize) =
-            redis::cmd("PUBSUB").arg("NUMSUB").arg(&channel).query_async(link).await?;
-        survey.members.insert(namespace.to_owned(), counted.1);
+        let mut count = redis::cmd("PUBSUB");
+        let counted = count.arg("NUMSUB").arg(&channel).query_async::<HashMap<String, usize>>(link).await?;
+        survey.members.insert(namespace.to_owned(), counted.into_values().sum());
     }
     survey.other_keys.sort();
     survey.other_keys.dedup();
-    let of = async |pattern: String, link: &mut MultiplexedConnection| {
+    let of = async |pattern: String, link: &mut Link| {
         redis::cmd("PUBSUB").arg("CHANNELS").arg(pattern).query_async::<Vec<String>>(link).await
     };
     let own = of(format!("{}*", escaped(names.response())), link).await?;
@@ -132,22 +188,6 @@ async fn subscriptions(
     survey.subscribed_rooms = rooms.iter().filter(|room| *room != names.namespace()).count();
     survey.subscribed_fleets = of(UPDATES.to_owned(), link).await?.len();
     Ok(())
-}
-
-/// Shard channels exist from Redis 7 on.
-async fn shards(survey: &mut Survey, link: &mut MultiplexedConnection, key: &str) {
-    let pattern = format!("{}#*", escaped(key));
-    let mut list = redis::cmd("PUBSUB");
-    list.arg("SHARDCHANNELS").arg(pattern);
-    for channel in list.query_async::<Vec<String>>(link).await.unwrap_or_default() {
-        // `key#/nsp#` is a namespace, `key#/nsp#name#` a room or a member.
-        let Some(rest) = channel.strip_prefix(key).and_then(|rest| rest.strip_prefix('#')) else { continue };
-        let Some(namespace) = rest.strip_suffix('#').filter(|rest| !rest.contains('#')) else { continue };
-        let mut count = redis::cmd("PUBSUB");
-        count.arg("SHARDNUMSUB").arg(&channel);
-        let counted = count.query_async::<(String, usize)>(link).await;
-        survey.sharded.insert(namespace.to_owned(), counted.map_or(0, |(_, count)| count));
-    }
 }
 
 /// A user of Redis may be refused this.
@@ -168,7 +208,7 @@ async fn clients(survey: &mut Survey, link: &mut MultiplexedConnection) {
 }
 
 /// A text in which Redis sees no wildcards.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if "*?[]\\".contains(c) {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::cluster::wire::{Address, Incoming, Names, Request, RequestFrame, Selection};
+use crate::cluster::wire::{
+    Address, Body, Incoming, Names, Request, RequestFrame, Selection, ShardedMessage,
+};
 
 /// Rooms and publishers that are told apart; beyond, they are only counted.
 const NAMES_MAX: usize = 10_000;
@@ -59,6 +61,27 @@ impl Traffic {
             None => {
                 let namespace = channel.split('#').nth(1).unwrap_or_default();
                 keep(&mut self.namespaces, namespace);
+            }
+        }
+    }
+
+    /// Takes note of one message of a room's or a member's shard channel.
+    pub(super) fn note_sharded(&mut self, payload: &[u8]) {
+        let Ok(ShardedMessage { uid, body }) = ShardedMessage::decode(payload) else {
+            self.broadcasts += 1;
+            self.unreadable += 1;
+            return;
+        };
+        keep(&mut self.publishers, &uid);
+        match body {
+            Body::Emit { target, .. } => {
+                self.broadcasts += 1;
+                target.rooms.iter().for_each(|room| keep(&mut self.rooms, room));
+            }
+            Body::Request(_) => self.requests += 1,
+            Body::Response(_) => {
+                self.responses += 1;
+                self.own_channel_responses += 1;
             }
         }
     }

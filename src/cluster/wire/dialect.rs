@@ -15,8 +15,21 @@ pub enum Dialect {
     /// `createAdapter`: ordinary pub/sub.
     #[default]
     Classic,
-    /// `createShardedAdapter` in its mode `dynamic`: the shard channels of Redis 7.
+    /// `createShardedAdapter`: the shard channels of Redis 7.
     Sharded,
+}
+
+/// Which rooms have shard channels of their own: the option `subscriptionMode` of Node's sharded adapter, the
+/// same in all members of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ShardMode {
+    /// None.
+    Static,
+    /// All but the sockets' own.
+    #[default]
+    Dynamic,
+    /// All.
+    DynamicPrivate,
 }
 
 /// Node's sharded adapter takes a room of this many UTF-16 units for a socket's id, which has no channel.
@@ -36,8 +49,13 @@ impl Names {
     /// Where peers publish what is for one room alone; `None` if that is the namespace's channel.
     #[must_use]
     pub fn room_channel(&self, room: &str) -> Option<String> {
-        let is_private = self.dialect() == Dialect::Sharded && room.encode_utf16().count() == SOCKET_ID_UNITS;
-        (!is_private).then(|| self.room(room))
+        let is_private = || room.encode_utf16().count() == SOCKET_ID_UNITS;
+        let has_channel = match (self.dialect(), self.shard_mode()) {
+            (Dialect::Classic, _) | (Dialect::Sharded, ShardMode::DynamicPrivate) => true,
+            (Dialect::Sharded, ShardMode::Dynamic) => !is_private(),
+            (Dialect::Sharded, ShardMode::Static) => false,
+        };
+        has_channel.then(|| self.room(room))
     }
 
     /// An event that nobody acknowledges, from the member `uid`.

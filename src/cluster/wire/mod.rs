@@ -21,7 +21,7 @@ mod to_msgpack;
 use bytes::Bytes;
 
 pub use broadcast::{Broadcast, Flag, Flags, Incoming};
-pub use dialect::Dialect;
+pub use dialect::{Dialect, ShardMode};
 pub use message::{Argument, Target};
 pub use names::{Address, InvalidKey, Names};
 pub use request::{Request, RequestFrame, Selection};

@@ -1,6 +1,6 @@
 //! Channels: which frame goes where, and what a channel's name says.
 
-use super::Dialect;
+use super::{Dialect, ShardMode};
 
 /// A key or namespace that would make channels ambiguous.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,7 @@ pub struct Names {
     response: String,
     path: String,
     dialect: Dialect,
+    shard_mode: ShardMode,
 }
 
 /// Where a message came from.
@@ -45,6 +46,7 @@ impl Names {
             response: format!("{key}-response#{path}#"),
             path: path.to_owned(),
             dialect: Dialect::Classic,
+            shard_mode: ShardMode::default(),
         })
     }
 
@@ -58,6 +60,16 @@ impl Names {
                 Self { request: self.namespace.clone(), response: self.namespace.clone(), dialect, ..self }
             }
         }
+    }
+
+    /// The same in a mode of the sharded adapter; the classic one has none.
+    #[must_use]
+    pub fn in_shard_mode(self, shard_mode: ShardMode) -> Self {
+        Self { shard_mode, ..self }
+    }
+
+    pub(super) fn shard_mode(&self) -> ShardMode {
+        self.shard_mode
     }
 
     /// Which of Node's adapters is spoken.

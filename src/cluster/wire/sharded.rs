@@ -340,16 +340,19 @@ mod tests {
     use base64::{Engine, engine::general_purpose::STANDARD};
     use serde_json::Value;
 
-    use super::{super::Dialect, *};
+    use super::{
+        super::{Dialect, ShardMode},
+        *,
+    };
 
-    /// What Node published in mode `dynamic`, as file, channel and payload.
-    fn captured() -> Vec<(String, String, Vec<u8>)> {
+    /// What Node published in one mode, as file, channel and payload.
+    fn captured(group: &str) -> Vec<(String, String, Vec<u8>)> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         let mut frames = Vec::new();
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            if !name.starts_with("s1-") {
+            if !name.starts_with(group) {
                 continue;
             }
             let file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -365,22 +368,31 @@ mod tests {
 
     #[test]
     fn node_s_messages_are_read_and_made_again_byte_for_byte() {
-        let names = Names::new("socket.io", "/").unwrap().of(Dialect::Sharded);
-        let frames = captured();
-        assert_eq!(frames.len(), 19);
-        for (name, channel, payload) in frames {
-            let message = ShardedMessage::decode(&payload).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let frame = if matches!(message.body, Body::Response(_)) {
-                let asker = channel.strip_prefix(names.namespace()).unwrap().trim_end_matches('#');
-                message.response_frame(&names, asker)
-            } else {
-                message.frame(&names)
-            };
-            let frame = frame.unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(frame.channel(), channel, "{name}");
-            let texts = [String::from_utf8_lossy(frame.payload()), String::from_utf8_lossy(&payload)];
-            assert_eq!(frame.payload()[..], payload[..], "{name}: {texts:?}");
+        let modes = [
+            ("s1-", ShardMode::Dynamic, 19),
+            ("s2-", ShardMode::Static, 4),
+            ("s3-", ShardMode::DynamicPrivate, 4),
+        ];
+        for (group, mode, count) in modes {
+            let names = Names::new("socket.io", "/").unwrap().of(Dialect::Sharded).in_shard_mode(mode);
+            let frames = captured(group);
+            assert_eq!(frames.len(), count, "{group}");
+            frames.iter().for_each(|frame| made_again(&names, frame));
         }
+    }
+
+    fn made_again(names: &Names, (name, channel, payload): &(String, String, Vec<u8>)) {
+        let message = ShardedMessage::decode(payload).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let frame = if matches!(message.body, Body::Response(_)) {
+            let asker = channel.strip_prefix(names.namespace()).unwrap().trim_end_matches('#');
+            message.response_frame(names, asker)
+        } else {
+            message.frame(names)
+        };
+        let frame = frame.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(frame.channel(), channel, "{name}");
+        let texts = [String::from_utf8_lossy(frame.payload()), String::from_utf8_lossy(payload)];
+        assert_eq!(frame.payload()[..], payload[..], "{name}: {texts:?}");
     }
 
     #[test]

@@ -188,13 +188,20 @@ async fn the_cluster_heals_after_a_restart_of_redis() {
 
 #[tokio::test]
 async fn cut_stalled_and_half_open_links_heal() {
+    for adapter in ["classic", "sharded"] {
+        links_heal(adapter).await;
+    }
+}
+
+async fn links_heal(adapter: &str) {
     let redis = RedisServer::start().await;
     let proxy = ChaosProxy::start(("127.0.0.1", redis.port()));
-    let rust = Replica::start(&format!("redis://{}/", proxy.addr())).await;
+    let url = format!("redis://{}/", proxy.addr());
+    let rust = Replica::start_with(&url, &["--adapter", adapter]).await;
     let rooms: Vec<String> = (0..1500).map(|number| format!("room-{number}")).collect();
     let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
     rust.sockets.connect(R1, &rooms).await;
-    let node = node(&redis, "node-redis").await;
+    let node = NodeReplica::builder(&redis.url(), "node-redis").env("ADAPTER", adapter).start().await;
     for fault in [ChaosProxy::cut, ChaosProxy::half_open, ChaosProxy::stall] {
         fault(&proxy);
         eventually("noticed", async || !rust.member.is_up()).await;

@@ -7,22 +7,29 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{
-    gateway::{Pair, gateway},
+    gateway::{Pair, gateway, gateway_with},
     node::{LIBRARIES, NodeReplica},
 };
 use crate::support::{RedisServer, Viewer, eventually};
 
 const BURST: usize = 2000;
 
+/// Of either adapter; the other one has none.
 async fn adapter_channels(redis: &RedisServer) -> Vec<String> {
     let mut channels: Vec<String> = redis.command(&["PUBSUB", "CHANNELS", "socket.io*"]).await;
+    channels.extend(redis.command::<Vec<String>>(&["PUBSUB", "SHARDCHANNELS", "socket.io*"]).await);
     channels.sort();
     channels
 }
 
 async fn node(redis: &RedisServer, library: &str) -> NodeReplica {
+    node_with(redis, library, "classic").await
+}
+
+async fn node_with(redis: &RedisServer, library: &str, adapter: &str) -> NodeReplica {
     let options = json!({"requestsTimeout": 2000});
-    NodeReplica::builder(&redis.url(), library).env("ADAPTER_OPTIONS", options).start().await
+    let builder = NodeReplica::builder(&redis.url(), library).env("ADAPTER", adapter);
+    builder.env("ADAPTER_OPTIONS", options).start().await
 }
 
 #[tokio::test]
@@ -45,10 +52,16 @@ async fn a_burst_of_two_thousand_reaches_every_dashboard_once_and_in_order() {
 
 #[tokio::test]
 async fn churn_of_five_hundred_dashboards_leaves_no_channel() {
+    for (adapter, channels) in [("classic", 4), ("sharded", 2)] {
+        churn(adapter, channels).await;
+    }
+}
+
+async fn churn(adapter: &str, channels: usize) {
     let redis = RedisServer::start().await;
-    let gateway = gateway(&redis).await;
+    let gateway = gateway_with(&redis, adapter).await;
     let before = adapter_channels(&redis).await;
-    assert_eq!(before.len(), 4, "{before:?}");
+    assert_eq!(before.len(), channels, "{before:?}");
     for round in 0..5 {
         let connecting = (0..100).map(|number| {
             let query = format!("fleetId=fleet-{}", (round + number) % 17);
@@ -71,14 +84,20 @@ async fn churn_of_five_hundred_dashboards_leaves_no_channel() {
     gateway.wait_metric("fleetcast_rooms", 0.0).await;
     eventually("only the member's channels are left", async || adapter_channels(&redis).await == before)
         .await;
-    let node = node(&redis, "ioredis").await;
+    let node = node_with(&redis, "ioredis", adapter).await;
     node.wait_members(2).await;
     assert_eq!(node.run("return (await io.fetchSockets()).length").await, 0);
 }
 
 #[tokio::test]
 async fn a_gateway_killed_in_the_middle_of_a_request_costs_node_one_deadline() {
-    let Pair { redis, node, mut gateway, .. } = Pair::start("node-redis").await;
+    for adapter in ["classic", "sharded"] {
+        kill_in_the_middle(adapter).await;
+    }
+}
+
+async fn kill_in_the_middle(adapter: &str) {
+    let Pair { redis, node, mut gateway, .. } = Pair::start_with("node-redis", adapter).await;
     // Frozen: counted, and silent. Then killed while Node waits.
     gateway.pause();
     let asking = node.try_run("return (await io.fetchSockets()).length", &Value::Null);
@@ -91,8 +110,11 @@ async fn a_gateway_killed_in_the_middle_of_a_request_costs_node_one_deadline() {
     assert!(failed["error"].as_str().unwrap().contains("timeout"), "{failed}");
     node.wait_members(1).await;
     assert_eq!(node.run("return (await io.fetchSockets()).length").await, 1);
+    // Nothing of the killed one is left; whatever Node has, it has for itself.
+    let left = adapter_channels(&redis).await;
+    assert!(!left.iter().any(|channel| channel.contains("fleet-2")), "{left:?}");
     // Its successor is a member at once.
-    let successor = super::gateway::gateway(&redis).await;
+    let successor = gateway_with(&redis, adapter).await;
     node.wait_members(2).await;
     node.client_at(&successor.url(), "r3", &["fleet-1"], None, &json!({})).await;
     node.run("io.to('fleet-1').emit('again')").await;

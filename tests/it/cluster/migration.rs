@@ -18,9 +18,14 @@ struct Page {
 }
 
 impl Page {
-    fn open() -> Self {
+    /// For a cluster with the classic adapter, or with the other one, as the page says.
+    fn open(adapter: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/MIGRATION.md");
-        Self { text: std::fs::read_to_string(path).unwrap(), done: BTreeSet::new() }
+        let text = std::fs::read_to_string(path).unwrap();
+        let setting = "\nFLEETCAST_ADAPTER=classic\n";
+        assert!(text.contains(setting) && text.contains("`FLEETCAST_ADAPTER=sharded` in every step"));
+        let text = text.replace(setting, &format!("\nFLEETCAST_ADAPTER={adapter}\n"));
+        Self { text, done: BTreeSet::new() }
     }
 
     fn block(&self, language: &str) -> impl Iterator<Item = &str> {
@@ -120,57 +125,79 @@ impl Dashboard {
     }
 }
 
-async fn node_gateway(redis: &RedisServer, library: &str) -> NodeReplica {
-    let node = NodeReplica::start(redis, library).await;
+async fn node_gateway(redis: &RedisServer, library: &str, adapter: &str) -> NodeReplica {
+    let node = NodeReplica::builder(&redis.url(), library).env("ADAPTER", adapter).start().await;
     node.run("await relay()").await;
     node
 }
 
-async fn members(redis: &RedisServer, count: usize) {
-    let numsub = ["PUBSUB", "NUMSUB", "socket.io-request#/#"];
+/// What Redis counts as members.
+async fn members(redis: &RedisServer, adapter: &str, count: usize) {
+    let numsub: &[&str] = match adapter {
+        "sharded" => &["PUBSUB", "SHARDNUMSUB", "socket.io#/#"],
+        _ => &["PUBSUB", "NUMSUB", "socket.io-request#/#"],
+    };
     eventually(&format!("{count} members"), async || {
-        redis.command::<(String, usize)>(&numsub).await.1 == count
+        redis.command::<(String, usize)>(numsub).await.1 == count
     })
     .await;
 }
 
 #[tokio::test]
 async fn the_page_leads_to_fleetcast_and_back_without_a_lost_message() {
-    let mut page = Page::open();
+    walk("classic").await;
+}
+
+#[tokio::test]
+async fn the_page_leads_there_and_back_with_the_sharded_adapter_too() {
+    walk("sharded").await;
+}
+
+async fn walk(adapter: &str) {
+    let mut page = Page::open(adapter);
     let redis = RedisServer::start().await;
-    let (first, second) = (node_gateway(&redis, "node-redis").await, node_gateway(&redis, "ioredis").await);
-    // A service that uses the emitter, and hosts the dashboards; no member.
-    let back_end = NodeReplica::builder(&redis.url(), "node-redis").env("EMITTER_ONLY", "1").start().await;
-    members(&redis, 2).await;
+    let node_gateway = async |library: &str| node_gateway(&redis, library, adapter).await;
+    let (first, second) = (node_gateway("node-redis").await, node_gateway("ioredis").await);
+    // A service that emits, and hosts the dashboards. The emitter is no member; the sharded adapter has none, so
+    // there the service is one.
+    let back_end = NodeReplica::builder(&redis.url(), "node-redis").env("ADAPTER", adapter);
+    let (back_end, emitter, more) = match adapter {
+        "sharded" => (back_end, "io", 1),
+        _ => (back_end.env("EMITTER_ONLY", "1"), "emitter", 0),
+    };
+    let back_end = back_end.start().await;
+    let members = async |count: usize| members(&redis, adapter, count + more).await;
+    members(2).await;
     let (mut a, mut b) = (Dashboard { name: "a", sessions: 0 }, Dashboard { name: "b", sessions: 0 });
     a.connect(&back_end, &first.url).await;
     b.connect(&back_end, &second.url).await;
     let _updates = Publisher::start(&redis, "fleet-1").await;
-    back_end.run("let i = 0; setInterval(() => emitter.to('fleet-1').emit('mail', i++), 10)").await;
+    let mails = format!("let i = 0; setInterval(() => {emitter}.to('fleet-1').emit('mail', i++), 10)");
+    back_end.run(&mails).await;
 
     page.doctor(&redis).await;
     let third = page.serve(&redis).await;
-    members(&redis, 3).await;
+    members(3).await;
     page.compare(&first, &third).await;
 
     a.move_to(&back_end, &third.url()).await;
     assert_eq!(second.run("return (await io.in('fleet-1').fetchSockets()).length").await, 2);
     drop(first);
-    members(&redis, 2).await;
+    members(2).await;
     let fourth = page.serve(&redis).await;
     b.move_to(&back_end, &fourth.url()).await;
     drop(second);
-    members(&redis, 2).await;
+    members(2).await;
     // All Fleetcast; and back.
-    let fifth = node_gateway(&redis, "ioredis").await;
-    members(&redis, 3).await;
+    let fifth = node_gateway("ioredis").await;
+    members(3).await;
     page.compare(&fifth, &third).await;
     for (dashboard, mut gateway) in [(&mut a, third), (&mut b, fourth)] {
         dashboard.move_to(&back_end, &fifth.url).await;
         gateway.sigterm();
         assert!(gateway.wait_exit(Duration::from_secs(40)).await.success());
     }
-    members(&redis, 1).await;
+    members(1).await;
     assert_eq!(fifth.run("return (await io.in('fleet-1').fetchSockets()).length").await, 2);
     for dashboard in [a, b] {
         dashboard.check(&back_end).await;

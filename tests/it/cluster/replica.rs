@@ -6,6 +6,7 @@ use clap::Parser;
 use fleetcast::{
     cluster::{ClusterOptions, Connection, EncodedEvent, Member, Settings, wire::Target},
     observe::Metrics,
+    store::Redis,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -41,9 +42,13 @@ impl Replica {
     }
 
     pub fn spawn(redis_url: &str, args: &[&str]) -> Self {
+        Self::spawn_on(&redis_url.parse().unwrap(), args)
+    }
+
+    pub fn spawn_on(redis: &Redis, args: &[&str]) -> Self {
         let options = Options::parse_from([&["member"], args].concat()).cluster;
         let metrics = Arc::new(Metrics::default());
-        let connection = Connection::new(&redis_url.parse().unwrap(), &options, &metrics, None).unwrap();
+        let connection = Connection::new(redis, &options, &metrics, None).unwrap();
         let sockets = MemorySockets::default();
         sockets.hold_in(connection.rooms());
         let settings = Settings { replica: "rust-1".to_owned(), ..Settings::default() };

@@ -94,14 +94,61 @@ async fn the_doctor_says_what_will_not_work() {
     let looking = async || run(&["doctor", "--redis-url", &url, "--seconds", "1"]).await;
     let (code, lines) = looking().await;
     assert!(code == 0 && lines.iter().any(|line| line.contains("no member of a cluster")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("needs")), "{lines:?}");
     let node = NodeReplica::builder(&redis.url(), "node-redis").env("ADAPTER", "sharded");
     let node = node.env("ADAPTER_OPTIONS", json!({"channelPrefix": "socket.io"})).start().await;
     node.run("io.of('/admin')").await;
     let (_, lines) = looking().await;
     assert!(lines.iter().any(|line| line.contains("1 members of the sharded adapter")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("problem") && line.contains("/admin")), "{lines:?}");
     let (code, lines) = run(&["doctor", "--redis-url", "redis://127.0.0.1:1/", "--seconds", "1"]).await;
     assert!(code == 1 && lines[0].starts_with("fleetcast: redis"), "{lines:?}");
     assert_eq!(run(&["doctor"]).await.0, 2);
+}
+
+#[tokio::test]
+async fn the_doctor_hears_a_sharded_cluster_and_is_no_member_of_it() {
+    for (mode, setting) in [("dynamic", "interest"), ("dynamic-private", "dynamic-private")] {
+        let redis = RedisServer::start().await;
+        let options = json!({"subscriptionMode": mode, "requestsTimeout": 2000});
+        let node = async |library| {
+            let builder = NodeReplica::builder(&redis.url(), library).env("ADAPTER", "sharded");
+            builder.env("ADAPTER_OPTIONS", &options).start().await
+        };
+        let (node, other) = (node("ioredis").await, node("node-redis").await);
+        node.wait_members(2).await;
+        node.run("io.on('cluster_ping', (ack) => ack({id: 'node-1'}))").await;
+        other.run("io.on('cluster_ping', (ack) => ack({id: 'node-2'}))").await;
+        node.client("n1", &["fleet-1"], None).await;
+        let looking = async {
+            let url = redis.url();
+            run(&["doctor", "--redis-url", &url, "--seconds", "3", "--ping", "--json"]).await
+        };
+        let busy = async {
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                other.run("io.to('fleet-1').emit('x')").await;
+                assert_eq!(other.run("return await io.of('/').adapter.serverCount()").await, 2);
+                assert_eq!(other.run("return (await io.fetchSockets()).length").await, 1);
+            }
+        };
+        let ((code, lines), ()) = tokio::join!(looking, busy);
+        assert_eq!(code, 0);
+        let report = only_json(&lines);
+        let survey = &report["survey"];
+        assert_eq!((&survey["sharded"], &survey["members"]), (&json!({"/": 2}), &json!({})), "{survey}");
+        assert_eq!(survey["shard_uids"].as_array().unwrap().len(), 2, "{survey}");
+        assert!(survey["shard_uids"].as_array().unwrap().contains(&json!(node.uid)), "{survey}");
+        let answers = survey["answers"].to_string();
+        assert!(answers.contains("node-1") && answers.contains("node-2"), "{survey}");
+        let traffic = &survey["traffic"];
+        assert!(traffic["broadcasts"].as_u64().unwrap() >= 10, "{traffic}");
+        assert!(traffic["responses"].as_u64().unwrap() >= 10, "{traffic}");
+        assert_eq!(traffic["unreadable"], 0);
+        let needs = report["variables"].as_array().unwrap();
+        assert_eq!(needs[0], "FLEETCAST_ADAPTER=sharded");
+        assert_eq!(needs[2], format!("FLEETCAST_ADAPTER_SUBSCRIBE={setting}"));
+    }
 }
 
 #[tokio::test]
@@ -124,7 +171,8 @@ async fn two_gateways_that_do_the_same_compare_equal() {
     let (code, lines) = run(&args).await;
     assert_eq!((code, lines.last().map(String::as_str)), (0, Some("equal")), "{lines:?}");
     let silent = ["compare", &node.url, &ours.url(), "--fleet", "silent", "--seconds", "5"];
-    assert_eq!(run(&silent).await.0, 1);
+    let (code, lines) = run(&silent).await;
+    assert!(code == 1 && lines.iter().any(|line| line.contains("proves nothing")), "{lines:?}");
 }
 
 #[tokio::test]

@@ -2,25 +2,39 @@
 
 use std::time::Duration;
 
-use fleetcast::cluster::wire::{Flags, Target};
+use fleetcast::{
+    cluster::{
+        AskError, BusError,
+        wire::{Flags, Target},
+    },
+    observe::Metrics,
+    store::{Authorities, Redis},
+};
 use serde_json::json;
 
 use super::{
     node::NodeReplica,
     replica::{Replica, event, room},
 };
-use crate::support::{PATIENCE, RedisServer, eventually, free_port};
+use crate::support::{Authority, Gateway, PATIENCE, RedisServer, eventually, free_port};
 
 /// Three primaries that share the slots.
 struct RedisCluster(Vec<RedisServer>);
 
 impl RedisCluster {
     async fn start() -> Self {
+        Self::start_with(Vec::new).await
+    }
+
+    /// `more`: arguments of the next node.
+    async fn start_with(mut more: impl FnMut() -> Vec<String>) -> Self {
         let (mut nodes, mut bus_ports) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             // By itself the bus would take the port 10,000 above, which there may not be.
             let bus_port = free_port().to_string();
+            let more = more();
             let args = ["--cluster-enabled", "yes", "--cluster-port", &bus_port];
+            let args: Vec<&str> = args.into_iter().chain(more.iter().map(String::as_str)).collect();
             nodes.push(RedisServer::start_with(&args).await);
             bus_ports.push(bus_port);
         }
@@ -147,6 +161,34 @@ async fn shard_channels_are_heard_from_every_node_of_redis_cluster() {
 }
 
 #[tokio::test]
+async fn nodes_of_redis_cluster_that_are_found_later_are_asked_over_tls_too() {
+    let authority = Authority::new();
+    let mut ports = Vec::new();
+    let _cluster = RedisCluster::start_with(|| {
+        ports.push(free_port());
+        authority.redis_args(ports[ports.len() - 1])
+    })
+    .await;
+    let trusted = Authorities::from_pem(std::fs::read(authority.certificate()).unwrap()).unwrap();
+    // The third one is not named.
+    let url = |index: usize| format!("rediss://127.0.0.1:{}/", ports[index]);
+    let redis = Redis::new(&format!("{},{}", url(0), url(1)), Some(&trusted)).unwrap();
+    for adapter in ["classic", "sharded"] {
+        let [first, second] = [R1, R2].map(|_| Replica::spawn_on(&redis, &["--adapter", adapter]));
+        first.member.ready(PATIENCE).await.unwrap();
+        second.member.ready(PATIENCE).await.unwrap();
+        eventually("both are members", async || first.member.server_count().await == Ok(2)).await;
+        let rooms: Vec<String> = (0..12).map(|number| format!("fleet-{number}")).collect();
+        second.sockets.connect(R2, &rooms.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        for name in &rooms {
+            first.member.emit(&event(&format!("[\"{name}\"]")), &room(name), &Flags::default());
+        }
+        eventually("all came", async || second.sockets.packets(R2).len() == 12).await;
+        assert_eq!(first.member.fetch_sockets(&Target::default()).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_user_of_redis_needs_no_more_than_the_adapters_channels() {
     let rights =
         ["on", ">secret", "resetchannels", "&socket.io*", "+@pubsub", "+ping", "+client", "+cluster"];
@@ -203,4 +245,53 @@ async fn a_slot_that_moves_to_another_node_takes_nobodys_room_with_it() {
     };
     eventually("it is subscribed where the slot is now", there).await;
     eventually("it hears its room again", async || hears("after").await).await;
+}
+
+#[tokio::test]
+async fn what_redis_refuses_to_publish_is_counted_as_that() {
+    // Everything but the channels of rooms.
+    let rights = ["on", ">secret", "resetchannels", "&socket.io-re*", "&socket.io#/#", "+@all"];
+    let redis = RedisServer::start_with(&[&["--user", "fleet"], &rights[..]].concat()).await;
+    let rust = Replica::start(&format!("redis://fleet:secret@127.0.0.1:{}/", redis.port())).await;
+    let node = NodeReplica::start(&redis, "node-redis").await;
+    node.wait_members(2).await;
+    node.client("n1", &["fleet-1"], None).await;
+    for number in 0..5 {
+        for target in [room("fleet-1"), Target::default()] {
+            rust.member.emit(&event(&format!("[\"e\",{number}]")), &target, &Flags::default());
+        }
+    }
+    node.wait_received("n1", &(0..5).map(|number| json!(["e", number])).collect::<Vec<_>>()).await;
+    let Metrics { adapter_frames_published, adapter_frames_forbidden, adapter_frames_dropped, .. } =
+        &*rust.metrics;
+    let counts = || {
+        [adapter_frames_published, adapter_frames_forbidden, adapter_frames_dropped]
+            .map(|counter| counter.get())
+    };
+    eventually("counted", async || counts() == [5, 5, 0]).await;
+    assert_eq!(rust.member.server_count().await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_member_whose_channels_redis_refuses_says_so_until_it_is_allowed_to_hear_them() {
+    let rights = ["on", ">secret", "resetchannels", "&socket.io#*", "&updates:*", "+@all"];
+    let redis = RedisServer::start_with(&[&["--user", "fleet"], &rights[..]].concat()).await;
+    let url = format!("redis://fleet:secret@127.0.0.1:{}/", redis.port());
+    let rust = Replica::spawn(&url, &[]);
+    let gateway = Gateway::builder().env("FLEETCAST_SOURCE", "redis").env("FLEETCAST_REDIS_URL", &url);
+    let gateway = gateway.start().await;
+    eventually("readiness tells", async || {
+        gateway.admin_get("/readyz").await.1.contains("redis refuses the channels of members")
+    })
+    .await;
+    let refused = Err(AskError::Bus(BusError::Forbidden));
+    eventually("questions tell", async || rust.member.fetch_sockets(&Target::default()).await == refused)
+        .await;
+    assert_eq!(gateway.metric("fleetcast_adapter_up").await, 0.0);
+
+    redis.command::<()>(&["ACL", "SETUSER", "fleet", "&socket.io*"]).await;
+    gateway.wait_ready().await;
+    gateway.wait_metric("fleetcast_adapter_up", 1.0).await;
+    rust.member.ready(PATIENCE).await.unwrap();
+    assert_eq!(rust.member.fetch_sockets(&Target::default()).await, Ok(Vec::new()));
 }

@@ -7,6 +7,7 @@ pub mod kafka;
 pub mod node;
 mod process;
 mod redis;
+mod tls;
 mod viewer;
 mod world;
 
@@ -17,6 +18,7 @@ pub use gateway::{Gateway, GatewayBuilder, Sample, parse_metrics};
 pub use kafka::Kafka;
 pub use process::Process;
 pub use redis::RedisServer;
+pub use tls::Authority;
 pub use viewer::Viewer;
 pub use world::World;
 
