@@ -35,7 +35,7 @@ export class App {
     this.link = new GatewayLink(gateway, this.store);
     this.selection = new Selection(this.store, this.link, () => this.map);
     this.link.onRows = () => {
-      this.map?.invalidate();
+      this.map?.dataChanged();
       this.selection.rowsChanged();
       this.refreshSoon();
     };
@@ -122,10 +122,18 @@ export class App {
   refreshSoon(): void {
     if (this.#refreshTimer !== undefined) return;
     const wait = Math.max(0, this.#refreshedAt + REFRESH_MS - performance.now());
-    this.#refreshTimer = setTimeout(() => this.refreshNow(), wait);
+    this.#refreshTimer = setTimeout(() => {
+      this.#refresh();
+      this.map?.dataChanged();
+    }, wait);
   }
 
   refreshNow(): void {
+    this.#refresh();
+    this.map?.invalidate();
+  }
+
+  #refresh(): void {
     clearTimeout(this.#refreshTimer);
     this.#refreshTimer = undefined;
     this.#refreshedAt = performance.now();
@@ -144,7 +152,6 @@ export class App {
       view.listRows.value = this.#order.rows(this.store, view.sortBy.peek(), inView);
       view.tick.value += 1;
     });
-    this.map?.invalidate();
   }
 
   hover(row: number | null): void {

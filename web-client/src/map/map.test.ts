@@ -171,6 +171,29 @@ describe('pacer', () => {
     expect(pacer.due(500, 0.0001)).toBe(false);
     expect(pacer.due(500, 0.01)).toBe(true);
   });
+
+  const waits = (name: string, happens: (pacer: Pacer) => void, pxPerMs: number, ms: number) =>
+    it(name, () => {
+      const pacer = new Pacer();
+      pacer.started(1_000);
+      pacer.finished(1_001);
+      happens(pacer);
+      expect(pacer.waitMs(1_001, pxPerMs)).toBeCloseTo(ms - 1, 6);
+      expect(pacer.due(1_000 + ms - 2, pxPerMs)).toBe(false);
+      expect(pacer.due(1_000 + ms, pxPerMs)).toBe(true);
+    });
+  waits('draws what arrived four times a second', (pacer) => pacer.dataChanged(), 0.0001, 250);
+  waits('draws it sooner where it moves', (pacer) => pacer.dataChanged(), 0.0035, 100);
+  waits('draws what was asked for at once', (pacer) => pacer.invalidate(), 0, 1000 / 120);
+  waits('draws ages once a second', () => {}, 0, 1_000);
+
+  it('forgets what it has drawn', () => {
+    const pacer = new Pacer();
+    pacer.dataChanged();
+    pacer.started(0);
+    pacer.finished(1);
+    expect(pacer.waitMs(0, 0)).toBe(1_000);
+  });
 });
 
 describe('areas', () => {

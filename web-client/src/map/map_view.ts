@@ -35,6 +35,8 @@ const REVEAL_ZOOM = 9;
 const SMOOTH_COST_MS = 6;
 const FOLLOW_MS = 900;
 const REACH_PX = 14;
+/** Whether the renderer is through with a draw is looked at this often. */
+const LOOK_AGAIN_MS = 16;
 
 export class MapView {
   readonly map: MapLibre;
@@ -59,6 +61,8 @@ export class MapView {
   /** Which of the basemap's larger sources are in use. */
   readonly #loaded = new Set<string>();
   #sync: WebGLSync | null = null;
+  #request: number | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #camera: Camera;
   readonly #counts: Counts;
   #drewAssets: 'not yet' | 'under way' | 'done' = 'not yet';
@@ -115,11 +119,7 @@ export class MapView {
       this.map.setMinZoom(minZoomOf(container));
       this.draw(performance.now());
     });
-    const frame = (now: number) => {
-      this.#frame(now);
-      requestAnimationFrame(frame);
-    };
-    requestAnimationFrame(frame);
+    this.#wake();
   }
 
   get pointsWork(): boolean {
@@ -135,8 +135,17 @@ export class MapView {
     return { lon: lng, lat, zoom: this.map.getZoom() };
   }
 
+  /** The operator did something: shows at the next frame. */
   invalidate(): void {
     this.#pacer.invalidate();
+    this.#wake();
+  }
+
+  /** Something arrived, or grew older: shows soon. */
+  dataChanged(): void {
+    if (this.#drewAssets === 'not yet') this.#pacer.invalidate();
+    this.#pacer.dataChanged();
+    this.#sleep();
   }
 
   setTheme(theme: Theme, basemap: ServerConfig['basemap']): void {
@@ -238,17 +247,40 @@ export class MapView {
     this.draws += 1;
     this.#pacer.started(now);
     this.#sync ??= this.#points.fence();
+    this.#sleep();
   }
 
   #frame(now: number): void {
-    if (this.#sync && this.#points.finished(this.#sync)) {
+    if (this.#pacer.waiting && (!this.#sync || this.#points.finished(this.#sync))) {
       this.#sync = null;
       this.#drawn(now);
-    } else if (!this.#sync && this.#pacer.waiting) {
-      this.#drawn(now);
     }
-    const pxPerMs = this.#store.fastest * this.#camera.scale;
-    if (this.#pacer.due(now, pxPerMs)) this.draw(now);
+    if (this.#pacer.due(now, this.#pxPerMs)) this.draw(now);
+    else this.#sleep();
+  }
+
+  get #pxPerMs(): number {
+    return this.#store.fastest * this.#camera.scale;
+  }
+
+  #wake(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#request ??= requestAnimationFrame((now) => {
+      this.#request = undefined;
+      this.#frame(now);
+    });
+  }
+
+  /** Until the next draw is due the page asks the browser for no frames: each has its price. */
+  #sleep(): void {
+    if (this.#request !== undefined) return;
+    clearTimeout(this.#timer);
+    const wait = this.#pacer.waiting
+      ? LOOK_AGAIN_MS
+      : this.#pacer.waitMs(performance.now(), this.#pxPerMs);
+    if (wait <= 0) this.#wake();
+    else this.#timer = setTimeout(() => this.#wake(), wait);
   }
 
   #drawn(now: number): void {

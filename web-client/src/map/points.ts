@@ -1,5 +1,5 @@
 // Draws every asset as one `gl.POINTS` call on a canvas of its own above the map.
-// Invariant: the vertex buffer is the store's own memory, so drawing packs and copies nothing.
+// Invariant: the vertex buffer is the store's own memory, of which the rows that changed are sent.
 //
 // Points and not instanced quads: software renderers pay tens of microseconds per instance.
 
@@ -127,7 +127,6 @@ export class PointsLayer {
   #uniforms: Record<string, WebGLUniformLocation | null> = {};
   #buffer: WebGLBuffer | null = null;
   #capacity = 0;
-  #uploaded = -1;
 
   constructor(canvas: HTMLCanvasElement, store: FleetStore) {
     this.canvas = canvas;
@@ -200,16 +199,20 @@ export class PointsLayer {
     if (this.canvas.height !== height) this.canvas.height = height;
   }
 
+  /** Sends the rows that changed, or all of them when the buffer is new. */
   #upload(gl: WebGL2RenderingContext): void {
-    const { size, version, words } = this.#store;
-    // WebGL reads a length of 0 as "all of it".
-    if (version === this.#uploaded || size === 0) return;
-    this.#uploaded = version;
+    const { size, words, dirty } = this.#store;
     if (size > this.#capacity) {
       while (this.#capacity < size) this.#capacity = Math.max(ROWS_MIN, this.#capacity * 2);
       gl.bufferData(gl.ARRAY_BUFFER, this.#capacity * STRIDE_WORDS * 4, gl.DYNAMIC_DRAW);
+      dirty.take(size, () => {});
+      gl.bufferSubData(gl.ARRAY_BUFFER, 0, words, 0, size * STRIDE_WORDS);
+      return;
     }
-    gl.bufferSubData(gl.ARRAY_BUFFER, 0, words, 0, size * STRIDE_WORDS);
+    dirty.take(size, (first, end) => {
+      const from = first * STRIDE_WORDS;
+      gl.bufferSubData(gl.ARRAY_BUFFER, from * 4, words, from, end * STRIDE_WORDS - from);
+    });
   }
 
   #prepare(): void {
@@ -251,7 +254,6 @@ export class PointsLayer {
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     this.#gl = gl;
     this.#capacity = 0;
-    this.#uploaded = -1;
   }
 }
 
