@@ -46,6 +46,7 @@ export class App {
       this.link.say({ kind: 'visible', visible: !document.hidden }),
     );
     this.#sayWhenBack();
+    this.#heedReducedMotion();
     this.link.open();
   }
 
@@ -240,6 +241,15 @@ export class App {
     if (x < 0 || x > map.camera.width) return false;
     const y = screenY(map.camera, this.store.positionY(row, now));
     return y >= 0 && y <= map.camera.height;
+  }
+
+  #heedReducedMotion(): void {
+    const reduced = matchMedia('(prefers-reduced-motion: reduce)');
+    const heed = () => {
+      this.store.glides = !reduced.matches;
+    };
+    heed();
+    reduced.addEventListener('change', heed);
   }
 
   /** After an outage the operator wants to hear that the map can be trusted again. */

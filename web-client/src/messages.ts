@@ -151,6 +151,8 @@ export const t = {
   opsBytes: 'Bytes per second',
   opsSent: 'sent',
   opsAge: 'Age of updates at delivery',
+  opsAgeFleets: (share: string) => `fleets ${share}`,
+  opsAgeRegions: (share: string) => `regions ${share}`,
   opsLag: 'Runtime lag',
   opsKafkaLag: 'Kafka lag',
   opsSlow: 'Slow viewers',

@@ -60,6 +60,8 @@ export class FleetStore {
   looks = 0;
   /** The fastest movement under way, in 32-bit units per millisecond. */
   fastest = 0;
+  /** False for operators who want less motion: assets jump from fix to fix. */
+  glides = true;
   /** Rows whose words changed since the points layer last took them. */
   readonly dirty = new DirtyRows();
 
@@ -227,7 +229,7 @@ export class FleetStore {
       const fromX = this.positionX(row, nowMs);
       const fromY = this.positionY(row, nowMs);
       const near = Math.abs((x - fromX) | 0) < JUMP && Math.abs(y - fromY) < JUMP;
-      const glide = before !== 0 && near && sinceMs <= MOVE_MAX_MS * 4;
+      const glide = this.glides && before !== 0 && near && sinceMs <= MOVE_MAX_MS * 4;
       words[base + FROM_X] = glide ? fromX : x;
       words[base + FROM_Y] = glide ? fromY : y;
       words[base + TO_X] = x;

@@ -20,6 +20,7 @@ import { outline, shortCount } from './overlay';
 import { Pacer } from './pacer';
 import { PALETTES, pointColors } from './palette';
 import { pick } from './pick';
+import { Thinner } from './thin';
 
 const LIMITS = {
   staleAfterMs: 1e9,
@@ -83,6 +84,46 @@ describe('picking', () => {
 
   it('never takes what a filter hides', () => {
     expect(pick(storeOf([[10, 50]], 'other'), view, 400, 300, 14, 0)).toBeNull();
+  });
+});
+
+describe('the points that a slow renderer draws', () => {
+  const view = camera(10, 50, 10, 800, 600);
+  const check = (name: string, places: [number, number][], rows: number[]) =>
+    it(name, () => {
+      expect([...new Thinner().rows(storeOf(places), view, 0)]).toEqual(rows);
+    });
+  check(
+    'are those in view, in their order',
+    [
+      [10, 50],
+      [11, 51],
+      [10.004, 50],
+      [-170, 50],
+      [10, 50.002],
+    ],
+    [0, 2, 4],
+  );
+  check('are the upper ones of many in one place', Array(9).fill([10, 50]), [7, 8]);
+
+  it('leave no asset in view without one on its pixel', () => {
+    const places = Array.from({ length: 5_000 }, (_, i): [number, number] => [
+      10 + ((i * 37) % 100) / 1_000,
+      50 + ((i * 53) % 60) / 1_000,
+    ]);
+    const store = storeOf(places);
+    const pixel = (row: number) =>
+      `${Math.floor(screenX(view, store.positionX(row, 0)))}:${Math.floor(screenY(view, store.positionY(row, 0)))}`;
+    const thinner = new Thinner();
+    thinner.rows(store, view, 0);
+    const rows = [...thinner.rows(store, view, 0)];
+    const drawn = new Set(rows.map(pixel));
+    expect(rows.length).toBeLessThan(places.length / 2);
+    expect(places.every((_, row) => drawn.has(pixel(row)))).toBe(true);
+  });
+
+  it('never are what a filter hides', () => {
+    expect(new Thinner().rows(storeOf([[10, 50]], 'other'), view, 0)).toHaveLength(0);
   });
 });
 

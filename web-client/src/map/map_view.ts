@@ -241,7 +241,7 @@ export class MapView {
       opacity: counting ? COUNTED_OPACITY : 1,
       colors: pointColors(colors),
     };
-    this.#points.draw(this.#camera, style, now);
+    this.#points.draw(this.#camera, style, now, this.#pacer.isSlow);
     this.#overlay.draw(this.#camera, colors, this.scene, now);
     if (this.#drewAssets === 'not yet' && this.#store.alive > 0) this.#drewAssets = 'under way';
     this.draws += 1;

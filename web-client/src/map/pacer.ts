@@ -9,9 +9,12 @@ const STEP_PX = 0.35;
 const IDLE_MS = 1_000;
 /** What arrived is drawn this often, when it makes nothing on screen move visibly. */
 const DATA_MS = 250;
+/** A draw that takes this long is no GPU's. */
+const SLOW_MS = 25;
 
 export class Pacer {
   #costMs = 0;
+  #isSlow = false;
   #startedAt = Number.NEGATIVE_INFINITY;
   #inFlight = false;
   #dirty = true;
@@ -29,6 +32,11 @@ export class Pacer {
 
   get costMs(): number {
     return this.#costMs;
+  }
+
+  /** Whether this renderer was ever slow: it stays so, however cheap the draws are that follow from it. */
+  get isSlow(): boolean {
+    return this.#isSlow;
   }
 
   /** May the points be drawn now? `pxPerMs` is the fastest movement on screen. */
@@ -57,6 +65,7 @@ export class Pacer {
     // The result is noticed at the next frame, so a frame of waiting is no cost.
     const tookMs = Math.max(0, nowMs - this.#startedAt - FRAME_MS);
     this.#costMs = this.#costMs * 0.7 + tookMs * 0.3;
+    this.#isSlow ||= this.#costMs > SLOW_MS;
   }
 
   get waiting(): boolean {
