@@ -22,6 +22,8 @@ export default defineConfig({
   // The first map of a cold browser takes seconds to come up.
   timeout: 90_000,
   expect: { timeout: 25_000 },
+  // On CI a test that failed on a busy machine gets a second run, and is then listed as flaky.
+  retries: process.env.CI ? 1 : 0,
   reporter: [['list']],
   use: {
     viewport: { width: 1280, height: 800 },

@@ -68,6 +68,7 @@ mod tests {
         let policy = |tiles: Option<&str>, style: Option<&str>| {
             content_policy(&PageOptions {
                 map_tiles: tiles.map(str::to_owned),
+                map_attribution: None,
                 map_style: style.map(str::to_owned),
                 stale_after: Duration::from_secs(1),
                 offline_after: Duration::from_secs(1),

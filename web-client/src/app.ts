@@ -64,6 +64,7 @@ export class App {
       view.place.value = map.place;
       if (view.inViewOnly.peek()) this.refreshSoon();
     });
+    map.onOwnMapFailed = () => this.notify(t.ownMapFailed, 15_000);
     map.map.on('dragstart', () => {
       view.follow.value = false;
     });

@@ -57,6 +57,9 @@ export class MapView {
   readonly #overlay: Overlay;
   readonly #pacer = new Pacer();
   #theme: Theme = 'dark';
+  #ownMapFailed = false;
+  /** The operator's style could not be loaded; the map is the built-in one. */
+  onOwnMapFailed: () => void = () => {};
   #styleName: string;
   /** Which of the basemap's larger sources are in use. */
   readonly #loaded = new Set<string>();
@@ -76,7 +79,7 @@ export class MapView {
     this.#store = store;
     this.#counts = new Counts(store);
     this.#theme = theme;
-    this.#styleName = JSON.stringify([theme, null]);
+    this.#styleName = theme;
     this.map = new MapLibre({
       container,
       style: offlineStyle(PALETTES[theme], this.#loaded),
@@ -114,6 +117,8 @@ export class MapView {
         this.map.setLayerZoomRange(layer, minzoom, maxzoom);
       }
     });
+    // MapLibre goes on without what is missing; here one finds why a map has holes.
+    this.map.on('error', ({ error }) => console.warn(`map: ${error.message}`));
     this.map.on('move', () => this.draw(performance.now()));
     this.map.on('resize', () => {
       this.map.setMinZoom(minZoomOf(container));
@@ -148,13 +153,30 @@ export class MapView {
     this.#sleep();
   }
 
+  /** The operator's own map, where there is one, has the same colours in every theme. */
   setTheme(theme: Theme, basemap: ServerConfig['basemap']): void {
+    this.#theme = theme;
     this.invalidate();
-    const name = JSON.stringify([theme, basemap]);
+    const own = this.#ownMapFailed ? null : basemap;
+    const name = own ? JSON.stringify(own) : theme;
     if (name === this.#styleName) return;
     this.#styleName = name;
-    this.#theme = theme;
-    this.map.setStyle(basemapStyle(theme, basemap, this.#loaded), { diff: true });
+    if (own?.style) void this.#showOwnStyle(own.style);
+    else if (own?.tiles) this.map.setStyle(tilesStyle(own.tiles, own.attribution ?? ''));
+    else this.map.setStyle(offlineStyle(PALETTES[theme], this.#loaded), { diff: true });
+  }
+
+  async #showOwnStyle(url: string): Promise<void> {
+    try {
+      const response = await fetch(url);
+      if (!response.ok) throw new Error(`${response.status}`);
+      this.map.setStyle((await response.json()) as StyleSpecification, { diff: false });
+    } catch (error) {
+      console.warn(`${url}: ${(error as Error).message}`);
+      this.#ownMapFailed = true;
+      this.setTheme(this.#theme, null);
+      this.onOwnMapFailed();
+    }
   }
 
   /** True where counts stand in for points. */
@@ -311,22 +333,13 @@ export class MapView {
 
 export const reducedMotion = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
-function basemapStyle(
-  theme: Theme,
-  basemap: ServerConfig['basemap'],
-  loaded: ReadonlySet<string>,
-): StyleSpecification | string {
-  if (basemap?.style) return basemap.style;
-  if (!basemap?.tiles) return offlineStyle(PALETTES[theme], loaded);
+function tilesStyle(tiles: string, attribution: string): StyleSpecification {
+  // Not by `URL`, which would escape the braces.
+  const absolute = tiles.startsWith('/') ? location.origin + tiles : tiles;
   return {
     version: 8,
     sources: {
-      tiles: {
-        type: 'raster',
-        tiles: [basemap.tiles],
-        tileSize: 256,
-        attribution: basemap.attribution ?? '',
-      },
+      tiles: { type: 'raster', tiles: [absolute], tileSize: 256, attribution },
     },
     layers: [{ id: 'tiles', type: 'raster', source: 'tiles' }],
   };
