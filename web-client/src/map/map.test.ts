@@ -1,3 +1,4 @@
+import type { Shape } from 'fleetcast-client';
 import { describe, expect, it } from 'vitest';
 import { ALL_STATES, refresh, SearchIndex } from '../fleet/refresh';
 import { FleetStore } from '../fleet/store';
@@ -16,7 +17,7 @@ import {
   startCamera,
   startZoom,
 } from './mercator';
-import { outline, shortCount } from './overlay';
+import { outline, shapeRings, shortCount } from './overlay';
 import { Pacer } from './pacer';
 import { PALETTES, pointColors } from './palette';
 import { pick } from './pick';
@@ -248,6 +249,40 @@ describe('areas', () => {
   it('Paris to London is 344 km', () => {
     expect(distanceM([2.3522, 48.8566], [-0.1276, 51.5072]) / 1000).toBeCloseTo(343.6, 0);
   });
+
+  /** Where the rings begin and end, in degrees from the middle of a view of the whole world. */
+  const spans = (shape: Shape, lon: number) => {
+    const view = camera(lon, 0, 1, 1024, 600);
+    return shapeRings(shape, view).map((ring) => {
+      const xs = ring.map(([x]) => Math.round(((x - 512) / 1024) * 360));
+      return [Math.min(...xs), Math.max(...xs)];
+    });
+  };
+  const spansOf = (name: string, shape: Shape, lon: number, expected: number[][]) =>
+    it(`${name} is drawn where it is`, () => expect(spans(shape, lon)).toEqual(expected));
+  const across: Shape = {
+    polygon: [
+      [170, 0],
+      [-170, 0],
+      [-170, 20],
+    ],
+  };
+  spansOf('a box', { bbox: [10, 0, 20, 5] }, 0, [[10, 20]]);
+  spansOf('a box across the antimeridian', { bbox: [170, 0, -170, 5] }, 180, [[-10, 10]]);
+  spansOf('the same, seen from Greenwich,', { bbox: [170, 0, -170, 5] }, 0, [
+    [-190, -170],
+    [170, 190],
+  ]);
+  spansOf('a box wider than half the world', { bbox: [-170, 0, 170, 5] }, 0, [[-170, 170]]);
+  spansOf('the same, seen from the east,', { bbox: [-170, 0, 170, 5] }, 90, [
+    [-260, 80],
+    [100, 440],
+  ]);
+  spansOf('the whole world', { bbox: [-180, -85, 180, 85] }, 30, [
+    [-210, 150],
+    [150, 510],
+  ]);
+  spansOf('a polygon across the antimeridian', across, 180, [[-10, 10]]);
 
   it('every point of a circle’s edge is a radius away', () => {
     const circle = { lon: 179.5, lat: 65, radius_m: 150_000 };
