@@ -14,6 +14,7 @@ import type { MapView } from './map/map_view';
 import { screenX, screenY } from './map/mercator';
 import { t } from './messages';
 import { Selection } from './selection';
+import { loadConfig } from './view/config';
 import { keepToken } from './view/persist';
 import * as view from './view/state';
 
@@ -265,6 +266,8 @@ export class App {
       ) {
         wasDown = false;
         this.notify(t.resynced);
+        // It may be another replica that answers now.
+        void loadConfig();
       }
     });
   }

@@ -35,8 +35,6 @@ const REVEAL_ZOOM = 9;
 const SMOOTH_COST_MS = 6;
 const FOLLOW_MS = 900;
 const REACH_PX = 14;
-/** Whether the renderer is through with a draw is looked at this often. */
-const LOOK_AGAIN_MS = 16;
 
 export class MapView {
   readonly map: MapLibre;
@@ -298,9 +296,8 @@ export class MapView {
   #sleep(): void {
     if (this.#request !== undefined) return;
     clearTimeout(this.#timer);
-    const wait = this.#pacer.waiting
-      ? LOOK_AGAIN_MS
-      : this.#pacer.waitMs(performance.now(), this.#pxPerMs);
+    // A draw under way is looked at in every frame: what it costs is measured in frames.
+    const wait = this.#pacer.waiting ? 0 : this.#pacer.waitMs(performance.now(), this.#pxPerMs);
     if (wait <= 0) this.#wake();
     else this.#timer = setTimeout(() => this.#wake(), wait);
   }
