@@ -34,6 +34,8 @@ const REVEAL_ZOOM = 9;
 /** Following glides from fix to fix where a frame costs less than this. */
 const SMOOTH_COST_MS = 6;
 const FOLLOW_MS = 900;
+/** Closer to the middle than this, an asset that is followed is there. */
+const FOLLOW_FROM_PX = 2;
 const REACH_PX = 14;
 
 export class MapView {
@@ -216,6 +218,9 @@ export class MapView {
   follow(row: number): void {
     const camera = { center: this.lonLat(row), zoom: Math.max(this.map.getZoom(), REVEAL_ZOOM) };
     if (this.map.isZooming() || this.map.isMoving()) return;
+    const { x, y } = this.map.project(camera.center);
+    const away = Math.hypot(x - this.#camera.width / 2, y - this.#camera.height / 2);
+    if (away < FOLLOW_FROM_PX && camera.zoom === this.map.getZoom()) return;
     if (this.#pacer.costMs > SMOOTH_COST_MS || reducedMotion()) this.map.jumpTo(camera);
     else this.map.easeTo({ ...camera, duration: FOLLOW_MS, easing: (t) => t });
   }
