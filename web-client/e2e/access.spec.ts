@@ -57,6 +57,7 @@ test('everything by keyboard alone', { tag: '@core' }, async ({ page }) => {
 
 for (const theme of ['light', 'dark', 'contrast'] as const) {
   test(`axe finds nothing in the ${theme} theme, whatever is open`, async ({ page }) => {
+    test.setTimeout(240_000);
     await openLive(page, `${gateway.url}?theme=${theme}`);
     await expectAssets(page, 1_000);
     await expectAccessible(page);

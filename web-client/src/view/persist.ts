@@ -60,7 +60,8 @@ export function keepView(): void {
       units: view.units.value,
     });
     // Not put off by the next change: while an asset is followed, the place never rests.
-    timer ??= setTimeout(() => {
+    if (timer !== undefined) return;
+    timer = setTimeout(() => {
       timer = undefined;
       history.replaceState(null, '', location.pathname + query);
     }, WRITE_MS);
