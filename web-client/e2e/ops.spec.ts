@@ -49,7 +49,7 @@ test('charts tell what the gateway does right now', { tag: '@core' }, async ({ p
 });
 
 test.describe('for whom it is not', () => {
-  test.use({ allowed: [/status of 403/] });
+  test.use({ allowed: /status of 403/ });
 
   test('without the admin grant the page asks for a token', async ({ page }) => {
     const guarded = await Gateway.start({ assets: 100, fleets: 1, auth: true });

@@ -112,7 +112,7 @@ test("a style of the operator's own fills the map, in every theme", async ({ pag
 });
 
 test.describe('a style that is not there', () => {
-  test.use({ allowed: [/status of 404/] });
+  test.use({ allowed: /status of 404/ });
 
   test('is said, and the built-in map stays', async ({ page }) => {
     const gateway = await withMap({ FLEETCAST_MAP_STYLE: `${tiles.origin}/none.json` });
