@@ -22,7 +22,7 @@ demo: web ## Build, then show 50,000 simulated vehicles on http://127.0.0.1:3000
 	$(CARGO) run --release --locked -- demo
 
 .PHONY: test
-test: setup lint test-rust test-web ## Everything that CI runs
+test: setup lint test-rust test-web test-e2e-core ## Everything that CI runs
 
 .PHONY: test-rust
 test-rust: ## Unit and integration tests (real Redis, Kafka, stock clients); T=name for some
@@ -36,14 +36,18 @@ test-web: ## Types, lints and unit tests of the web client
 
 .PHONY: test-e2e
 test-e2e: web ## The page in Chromium against the gateway: every state, Kafka, 50,000 assets, accessibility
-	$(CARGO) build --locked
-	npm --prefix web-client run e2e
+	$(BUILT_BY_TESTS)
+	FLEETCAST_PROFILE=debug npm --prefix web-client run e2e
 
 # The same in two minutes: what breaks the page as a whole.
 .PHONY: test-e2e-core
 test-e2e-core: web
-	$(CARGO) build --locked
-	npm --prefix web-client run e2e -- --grep @core
+	$(BUILT_BY_TESTS)
+	FLEETCAST_PROFILE=debug npm --prefix web-client run e2e -- --grep @core
+
+# The gateway as the Rust tests built it: `cargo build` takes other features of some packages, and would build them
+# and all that needs them a second time.
+BUILT_BY_TESTS = $(CARGO) test --locked --lib --bins --tests --no-run
 
 .PHONY: web
 web: ## Build the web client that the binary serves at /

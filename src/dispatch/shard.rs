@@ -24,6 +24,7 @@ use super::{
     serve::{Budget, Pass},
 };
 use crate::{
+    clock::since_ms,
     fleet::{Epoch, FleetBatch, FleetId},
     observe::Metrics,
     store::Snapshot,
@@ -396,11 +397,9 @@ impl Shard {
         metrics.lagging.inc_by(work.lagging);
         metrics.resyncs.inc_by(work.resyncs);
         let Some(ages) = ages else { return };
-        let now_ms = crate::clock::epoch_ms();
-        let seconds = |since_ms: i64| Duration::from_millis(u64::try_from(now_ms - since_ms).unwrap_or(0));
-        metrics.delivery_age.observe(seconds(ages.received_ms).as_secs_f64());
+        metrics.delivery_age.observe(since_ms(ages.received_ms).as_secs_f64());
         if let Some(event_ms) = ages.event_ms {
-            metrics.event_age.observe(seconds(event_ms).as_secs_f64());
+            metrics.event_age.observe(since_ms(event_ms).as_secs_f64());
         }
     }
 }

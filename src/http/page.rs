@@ -18,6 +18,9 @@ pub struct PageOptions {
     /// Raster tiles for the map instead of the built-in one, such as `https://tiles.example.com/{z}/{x}/{y}.png`
     #[arg(long, env = "FLEETCAST_MAP_TILES", value_name = "URL", conflicts_with = "map_style")]
     pub map_tiles: Option<String>,
+    /// Whom the tiles are to be credited to, shown on the map; links are kept
+    #[arg(long, env = "FLEETCAST_MAP_ATTRIBUTION", value_name = "HTML", requires = "map_tiles")]
+    pub map_attribution: Option<String>,
     /// A style of `MapLibre` for the map instead of the built-in one
     #[arg(long, env = "FLEETCAST_MAP_STYLE", value_name = "URL")]
     pub map_style: Option<String>,
@@ -32,10 +35,10 @@ pub struct PageOptions {
 }
 
 /// Serves `GET /api/config`: `{version, replica, auth, basemap, stale_after_ms, offline_after_ms}`, where
-/// `basemap` is null, `{tiles}` or `{style}`.
+/// `basemap` is null, `{tiles, attribution}` or `{style}`.
 pub fn page_config(options: &PageOptions, replica: &str, auth: &str) -> Router {
     let basemap = match (&options.map_tiles, &options.map_style) {
-        (Some(tiles), _) => json!({"tiles": tiles}),
+        (Some(tiles), _) => json!({"tiles": tiles, "attribution": options.map_attribution}),
         (None, Some(style)) => json!({"style": style}),
         (None, None) => json!(null),
     };

@@ -41,10 +41,12 @@ fn content_policy(options: &PageOptions) -> String {
     )
 }
 
-/// Where the operator's map comes from: the host of its tiles; or any, for a style names further ones.
+/// Where the operator's map comes from: the host of its tiles; or any, for a style names further ones. A
+/// style that comes without TLS may name such hosts, too.
 fn map_hosts(options: &PageOptions) -> String {
-    if options.map_style.is_some() {
-        return " https:".to_owned();
+    if let Some(style) = &options.map_style {
+        let is_plain = style.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
+        return if is_plain { " https: http:" } else { " https:" }.to_owned();
     }
     let Some(tiles) = &options.map_tiles else { return String::new() };
     let origin = tiles.split('{').next().and_then(|head| head.parse::<Uri>().ok()).and_then(|url| {
@@ -66,6 +68,7 @@ mod tests {
         let policy = |tiles: Option<&str>, style: Option<&str>| {
             content_policy(&PageOptions {
                 map_tiles: tiles.map(str::to_owned),
+                map_attribution: None,
                 map_style: style.map(str::to_owned),
                 stale_after: Duration::from_secs(1),
                 offline_after: Duration::from_secs(1),
@@ -79,5 +82,7 @@ mod tests {
         assert!(policy(Some("https://a;script-src *"), None).contains("script-src 'self';"));
         assert!(!policy(Some("https://a;script-src *"), None).contains("script-src *"));
         assert!(policy(None, Some("https://maps/style.json")).contains("connect-src 'self' https:;"));
+        assert!(policy(None, Some("/maps/style.json")).contains("connect-src 'self' https:;"));
+        assert!(policy(None, Some("http://maps/style.json")).contains("connect-src 'self' https: http:;"));
     }
 }

@@ -40,6 +40,8 @@ pub struct Sample {
     resyncs_per_s: f64,
     age_p50_ms: Option<f64>,
     age_p99_ms: Option<f64>,
+    region_age_p50_ms: Option<f64>,
+    region_age_p99_ms: Option<f64>,
     runtime_lag_p99_ms: Option<f64>,
     kafka_lag: Option<i64>,
     memory: BTreeMap<&'static str, u64>,
@@ -73,6 +75,7 @@ struct Totals {
     lagging: u64,
     resyncs: u64,
     ages: Distribution,
+    region_ages: Distribution,
     runtime_lag: Distribution,
 }
 
@@ -133,6 +136,7 @@ impl Sampler {
         let rate = |now: u64, last: u64| (now.saturating_sub(last) as f64 / seconds).round();
         let ms = |seconds: f64| (seconds * 1e5).round() / 100.0;
         let ages = now.ages.since(&last.ages);
+        let region_ages = now.region_ages.since(&last.region_ages);
         let (websocket, polling) = self.metrics.open_connections();
         Sample {
             ts: epoch_ms(),
@@ -146,6 +150,8 @@ impl Sampler {
             resyncs_per_s: rate(now.resyncs, last.resyncs),
             age_p50_ms: ages.quantile(0.5).map(ms),
             age_p99_ms: ages.quantile(0.99).map(ms),
+            region_age_p50_ms: region_ages.quantile(0.5).map(ms),
+            region_age_p99_ms: region_ages.quantile(0.99).map(ms),
             runtime_lag_p99_ms: now.runtime_lag.since(&last.runtime_lag).quantile(0.99).map(ms),
             kafka_lag: kafka_lag(&self.metrics),
             memory: self.memory.clone(),
@@ -164,6 +170,7 @@ impl Totals {
             lagging: metrics.lagging.get(),
             resyncs: metrics.resyncs.get(),
             ages: metrics.event_age.distribution(),
+            region_ages: metrics.region_age.distribution(),
             runtime_lag: metrics.runtime_lag.distribution(),
         }
     }
@@ -204,11 +211,13 @@ mod tests {
         metrics.connection_opened(4, true);
         metrics.connection_opened(3, true);
         metrics.event_age.observe(0.2);
+        metrics.region_age.observe(0.7);
         sampler.last.at -= Duration::from_secs(2);
         let sample = sampler.sample();
         assert!((490.0..=500.0).contains(&sample.updates_per_s), "{}", sample.updates_per_s);
         assert_eq!((sample.websocket, sample.polling), (2, 1));
         assert!((100.0..=250.0).contains(&sample.age_p50_ms.unwrap()));
+        assert!((500.0..=1000.0).contains(&sample.region_age_p50_ms.unwrap()));
         assert_eq!(sample.kafka_lag, None);
 
         metrics.kafka_lag.get_or_create(&("fleet", 0).into()).set(5);

@@ -160,6 +160,9 @@ metrics! {
     delivery_age: Seconds as "delivery_age_seconds",
     /// Age of an update at its delivery, from its own timestamp, in seconds.
     event_age: Seconds as "event_age_seconds",
+    /// Age of an asset's state when a region's viewer is told that it moved, from its own timestamp, in
+    /// seconds: one for each delta, of the asset that waited longest.
+    region_age: Seconds as "region_age_seconds",
     /// Fleets with local members.
     watched_fleets: Gauge as "watched_fleets",
     /// Members of fleets here: viewers count once per fleet.

@@ -139,6 +139,7 @@ mod tests {
                 entered: entered.iter().collect(),
                 moved: moved.iter().collect(),
                 left: texts(left),
+                ..RegionDelta::default()
             };
             assert_eq!(region_updates(&region(), &delta), [expected]);
         };
@@ -165,6 +166,7 @@ mod tests {
             entered: entered.iter().collect(),
             moved: moved.iter().collect(),
             left: left.clone(),
+            ..RegionDelta::default()
         };
         let (mut seen, mut oversized) = ([vec![], vec![], vec![]], 0);
         for message in region_updates(&region(), &delta) {

@@ -81,6 +81,8 @@ pub struct RegionDelta<'a> {
     pub moved: Vec<&'a Bytes>,
     /// Assets that the viewer must drop.
     pub left: Vec<Bytes>,
+    /// Own timestamp of the moved asset whose change waited longest to be told.
+    pub waited_ts_ms: Option<i64>,
 }
 
 /// Sizes, for metrics. All are 0 again when no viewer is left and all assets are forgotten.
@@ -408,6 +410,7 @@ impl RegionEngine {
             due.insert((now, key));
         }
         let delta = RegionDelta {
+            waited_ts_ms: told.moved.first().and_then(|asset| known.ts_ms(*asset)),
             entered: told.entered.drain(..).filter_map(|asset| known.text(asset)).collect(),
             moved: told.moved.drain(..).filter_map(|asset| known.text(asset)).collect(),
             left: told.left.iter().map(|asset| known.text_left(*asset)).collect(),

@@ -104,6 +104,11 @@ impl KnownAssets {
         self.assets.get(key.0 as usize)?.text.as_ref()
     }
 
+    /// The state's own timestamp, if the key is in use.
+    pub(super) fn ts_ms(&self, key: AssetKey) -> Option<i64> {
+        self.assets.get(key.0 as usize).map(|known| known.state.ts_ms)
+    }
+
     /// `{id, fleet}`.
     pub(super) fn text_left(&self, key: AssetKey) -> Bytes {
         let known = &self.assets[key.0 as usize];

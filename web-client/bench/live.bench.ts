@@ -25,6 +25,7 @@ test(`${ASSETS} assets at 1 Hz`, async ({ page, browser }) => {
   const gateway = await Gateway.start({ assets: ASSETS, fleets: 200, rate: 1 });
   try {
     machine();
+    await emptyPage(browser);
     bundle();
     await firstSight(browser, gateway);
     await page.goto(gateway.url);
@@ -63,6 +64,42 @@ function machine(): void {
     'processors; others ready to run on them before',
     `${availableParallelism()}; ${loadBefore.toFixed(1)}`,
   ]);
+}
+
+/** What the machine has to give, whatever the page does: the frames below are to be read against these. */
+async function emptyPage(browser: Browser): Promise<void> {
+  const page = await browser.newPage();
+  await page.goto('about:blank');
+  rows.push(['page frames of an empty page', frameText(await frames(page, SECONDS / 2))]);
+  await page.close();
+}
+
+interface Frames {
+  fps: number;
+  p50: number;
+  p95: number;
+  worst: number;
+}
+
+const frameText = ({ fps, p50, p95, worst }: Frames) =>
+  `${fps.toFixed(0)}/s (p50 ${p50.toFixed(1)}, p95 ${p95.toFixed(0)}, worst ${worst.toFixed(0)} ms)`;
+
+function frames(page: Page, seconds: number): Promise<Frames> {
+  return page.evaluate(async (length) => {
+    const gaps: number[] = [];
+    const start = performance.now();
+    let last = start;
+    while (last - start < length * 1000) {
+      await new Promise(requestAnimationFrame);
+      const now = performance.now();
+      gaps.push(now - last);
+      last = now;
+    }
+    gaps.sort((a, b) => a - b);
+    const at = (share: number) => gaps[Math.floor(gaps.length * share)]!;
+    const fps = gaps.length / ((last - start) / 1000);
+    return { fps, p50: at(0.5), p95: at(0.95), worst: gaps.at(-1)! };
+  }, seconds);
 }
 
 function bundle(): void {
@@ -119,48 +156,33 @@ async function askEvery(page: Page, intervalMs: number): Promise<void> {
 /** The main thread's share, and what input would feel, while data flows. */
 async function steady(page: Page, cdp: CDPSession, where: string): Promise<void> {
   const before = await taskSeconds(cdp);
-  const frames = await page.evaluate(async (seconds) => {
-    const gaps: number[] = [];
-    // biome-ignore lint/suspicious/noExplicitAny: the page's own object
-    const pointsDrawn = () => (globalThis as any).fleetcast.map.draws as number;
-    const drawsBefore = pointsDrawn();
-    const shownRate = () => {
-      const text = document.querySelector('.pill-facts span')?.textContent ?? '';
-      return Number(/^[\d,]+/.exec(text)?.[0].replaceAll(',', '') ?? 0);
-    };
-    const rates: number[] = [];
-    const start = performance.now();
-    let last = start;
-    while (last - start < seconds * 1000) {
-      await new Promise(requestAnimationFrame);
-      const now = performance.now();
-      gaps.push(now - last);
-      if (now - start > (rates.length + 1) * 1_000) rates.push(shownRate());
-      last = now;
-    }
-    gaps.sort((a, b) => a - b);
-    const at = (share: number) => gaps[Math.floor(gaps.length * share)]!;
-    const took = (last - start) / 1000;
-    return {
-      fps: gaps.length / took,
-      p50: at(0.5),
-      p95: at(0.95),
-      worst: gaps.at(-1)!,
-      received: rates.reduce((sum, rate) => sum + rate, 0) / rates.length,
-      draws: (pointsDrawn() - drawsBefore) / took,
-    };
-  }, SECONDS);
+  const drawsBefore = await draws(page);
+  const [seen, received] = await Promise.all([frames(page, SECONDS), receivedPerS(page)]);
   const after = await taskSeconds(cdp);
+  const drawn = (await draws(page)) - drawsBefore;
   const share = (spent: number) => `${((spent / SECONDS) * 100).toFixed(1)} %`;
   rows.push([`main thread${where}`, share(after.task - before.task)]);
   rows.push([`… of it script${where}`, share(after.script - before.script)]);
-  rows.push([
-    `page frames${where}`,
-    `${frames.fps.toFixed(0)}/s (p50 ${frames.p50.toFixed(1)}, p95 ${frames.p95.toFixed(0)}, worst ${frames.worst.toFixed(0)} ms)`,
-  ]);
-  rows.push([`draws of all points${where}`, `${frames.draws.toFixed(1)}/s`]);
-  const received = Math.round(frames.received).toLocaleString('en');
-  rows.push([`received, mean${where}`, `${received} updates/s`]);
+  rows.push([`page frames${where}`, frameText(seen)]);
+  rows.push([`draws of all points${where}`, `${(drawn / SECONDS).toFixed(1)}/s`]);
+  rows.push([`received, mean${where}`, `${Math.round(received).toLocaleString('en')} updates/s`]);
+}
+
+const draws = (page: Page): Promise<number> =>
+  // biome-ignore lint/suspicious/noExplicitAny: the page's own object
+  page.evaluate(() => (globalThis as any).fleetcast.map.draws as number);
+
+/** What the page itself says that arrives, read once a second. */
+function receivedPerS(page: Page): Promise<number> {
+  return page.evaluate(async (seconds) => {
+    let sum = 0;
+    for (let second = 0; second < seconds; second++) {
+      await new Promise((done) => setTimeout(done, 1_000));
+      const text = document.querySelector('.pill-facts span')?.textContent ?? '';
+      sum += Number(/^[\d,]+/.exec(text)?.[0].replaceAll(',', '') ?? 0);
+    }
+    return sum / seconds;
+  }, SECONDS);
 }
 
 async function memory(cdp: CDPSession, system: CDPSession): Promise<void> {

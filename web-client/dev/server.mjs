@@ -196,6 +196,8 @@ function opsSample(ts) {
     conflated_per_s: Math.round(300 * wave),
     age_p50_ms: 40 * wave,
     age_p99_ms: 180 * wave + 60 * Math.random(),
+    region_age_p50_ms: 500 + 30 * wave,
+    region_age_p99_ms: 980 * wave + 60 * Math.random(),
     runtime_lag_p99_ms: 0.6 * wave,
     kafka_lag: null,
     lagging_per_s: Math.round(3 * Math.random()),

@@ -1,8 +1,8 @@
 // Keyboard, small screens, and what assistive technology gets.
 
-import { expect, test } from '@playwright/test';
 import { Gateway } from './gateway';
 import { expectAccessible, expectAssets, openLive, shownAssets } from './page';
+import { expect, test } from './test';
 
 let gateway: Gateway;
 test.beforeAll(async () => {
@@ -57,6 +57,7 @@ test('everything by keyboard alone', { tag: '@core' }, async ({ page }) => {
 
 for (const theme of ['light', 'dark', 'contrast'] as const) {
   test(`axe finds nothing in the ${theme} theme, whatever is open`, async ({ page }) => {
+    test.setTimeout(240_000);
     await openLive(page, `${gateway.url}?theme=${theme}`);
     await expectAssets(page, 1_000);
     await expectAccessible(page);
@@ -97,18 +98,27 @@ test.describe('on a phone', () => {
   });
 });
 
-test('reduced motion: nothing glides, nothing pulses', async ({ browser }) => {
-  const context = await browser.newContext({ reducedMotion: 'reduce' });
-  const page = await context.newPage();
-  await openLive(page, gateway.url);
-  await expectAssets(page, 1_000);
-  await page.keyboard.press('j');
-  await expect(page.getByTestId('detail')).toBeVisible();
-  expect(
-    await page.evaluate(() => {
-      // biome-ignore lint/suspicious/noExplicitAny: the page's own object, for tests
-      return (globalThis as any).fleetcast.map.map.isMoving();
-    }),
-  ).toBe(false);
-  await context.close();
+test.describe('with reduced motion', () => {
+  test.use({ contextOptions: { reducedMotion: 'reduce' } });
+
+  test('nothing glides, nothing pulses', async ({ page }) => {
+    await openLive(page, gateway.url);
+    await expectAssets(page, 1_000);
+    await page.keyboard.press('j');
+    await expect(page.getByTestId('detail')).toBeVisible();
+    const moving = () =>
+      page.evaluate(() => {
+        // biome-ignore lint/suspicious/noExplicitAny: the page's own object, for tests
+        const { map, store } = (globalThis as any).fleetcast;
+        const now = performance.now();
+        const glides = Array.from({ length: store.size }, (_, row) => row).filter(
+          (row) => store.positionX(row, now) !== store.positionX(row, now + 60_000),
+        );
+        const running = document.getAnimations().filter((one) => one.playState === 'running');
+        return [map.map.isMoving(), glides.length, running.length];
+      });
+    expect(await moving()).toEqual([false, 0, 0]);
+    await page.waitForTimeout(2_500);
+    expect(await moving()).toEqual([false, 0, 0]);
+  });
 });

@@ -2,8 +2,7 @@
 // Invariant: a free port of its own, and stopped by its own process id when the test ends.
 //
 // FLEETCAST_BIN names the binary; else the newest build of this repository, or that of
-// FLEETCAST_PROFILE; FLEETCAST_STANDIN=1 takes
-// dev/server.mjs, for work on the page alone.
+// FLEETCAST_PROFILE; FLEETCAST_STANDIN=1 takes dev/server.mjs, for work on the page alone.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
@@ -24,6 +23,8 @@ export interface GatewayOptions {
   auth?: boolean;
   /** Reads this topic instead of simulating. */
   kafka?: { brokers: string; topic: string };
+  /** False where `env` names another source. */
+  simulated?: boolean;
   env?: Record<string, string>;
   port?: number;
 }
@@ -74,6 +75,7 @@ export class Gateway {
 
   #spawn(): ChildProcess {
     const { assets = 2_000, fleets = 20, rate = 1, auth = false, kafka, env = {} } = this.#options;
+    const simulated = !kafka && this.#options.simulated !== false;
     const listen = `127.0.0.1:${this.port}`;
     const size = ['--assets', String(assets), '--fleets', String(fleets), '--rate', String(rate)];
     const environment = {
@@ -94,7 +96,7 @@ export class Gateway {
           ...size,
           ...(auth ? ['--secret', JWT_SECRET] : []),
         ])
-      : spawn(binary(), ['serve', ...(kafka ? [] : size)], { env: environment });
+      : spawn(binary(), ['serve', ...(simulated ? size : [])], { env: environment });
     const keep = (data: Buffer) => {
       this.log = (this.log + data).slice(-20_000);
     };
@@ -157,6 +159,8 @@ export async function freePort(): Promise<number> {
 /** A TCP proxy that lets through only so many bytes a second from the gateway to the page. */
 export class SlowLink {
   bytesPerS = Number.POSITIVE_INFINITY;
+  /** Only connections that asked for this path are slow. */
+  only: string | null = null;
   /** Connections whose request names this path are cut, as by a proxy whose upstream is down. */
   cut: string | null = null;
   readonly #server: Server;
@@ -175,13 +179,15 @@ export class SlowLink {
           far.destroy();
         });
       }
+      let isSlow = false;
       near.on('data', (chunk) => {
+        isSlow ||= this.only === null || chunk.includes(this.only);
         if (this.cut !== null && chunk.includes(this.cut)) near.destroy();
         else far.write(chunk);
       });
       far.on('data', (chunk) => {
         near.write(chunk);
-        if (!Number.isFinite(this.bytesPerS)) return;
+        if (!isSlow || !Number.isFinite(this.bytesPerS)) return;
         far.pause();
         setTimeout(() => far.resume(), (chunk.length / this.bytesPerS) * 1000);
       });

@@ -1,9 +1,11 @@
 // The same map, fed by Kafka.
 
-import { expect, test } from '@playwright/test';
 import { Gateway, standIn } from './gateway';
 import { Broker, hasBroker } from './kafka';
 import { expectAssets, litAssets, openLive } from './page';
+import { expect, OUTAGE, test } from './test';
+
+test.use({ allowed: OUTAGE });
 
 test('vehicles that report to Kafka move on the map, also after the gateway was killed', async ({
   page,

@@ -18,7 +18,7 @@ test.beforeAll(async () => {
   gateway = await Gateway.start({ assets: 50_000, fleets: 200 });
 });
 test.afterAll(() => gateway.stop());
-test.describe.configure({ timeout: 180_000 });
+test.describe.configure({ timeout: 600_000 });
 
 /** Until the map's labels stand and nothing fades any more. */
 async function settled(page: Page): Promise<void> {

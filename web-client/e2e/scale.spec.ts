@@ -1,8 +1,8 @@
 // Fifty thousand assets in one tab.
 
-import { expect, test } from '@playwright/test';
 import { Gateway } from './gateway';
 import { expectAssets, litAssets, openLive } from './page';
+import { expect, test } from './test';
 
 const ASSETS = 50_000;
 

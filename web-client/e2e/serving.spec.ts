@@ -2,8 +2,8 @@
 
 import { get, type IncomingHttpHeaders } from 'node:http';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
-import { expect, test } from '@playwright/test';
 import { Gateway, standIn } from './gateway';
+import { expect, test } from './test';
 
 interface Answer {
   status: number;

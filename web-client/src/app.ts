@@ -14,6 +14,7 @@ import type { MapView } from './map/map_view';
 import { screenX, screenY } from './map/mercator';
 import { t } from './messages';
 import { Selection } from './selection';
+import { loadConfig } from './view/config';
 import { keepToken } from './view/persist';
 import * as view from './view/state';
 
@@ -35,7 +36,7 @@ export class App {
     this.link = new GatewayLink(gateway, this.store);
     this.selection = new Selection(this.store, this.link, () => this.map);
     this.link.onRows = () => {
-      this.map?.invalidate();
+      this.map?.dataChanged();
       this.selection.rowsChanged();
       this.refreshSoon();
     };
@@ -46,6 +47,7 @@ export class App {
       this.link.say({ kind: 'visible', visible: !document.hidden }),
     );
     this.#sayWhenBack();
+    this.#heedReducedMotion();
     this.link.open();
   }
 
@@ -63,6 +65,7 @@ export class App {
       view.place.value = map.place;
       if (view.inViewOnly.peek()) this.refreshSoon();
     });
+    map.onOwnMapFailed = () => this.notify(t.ownMapFailed, 15_000);
     map.map.on('dragstart', () => {
       view.follow.value = false;
     });
@@ -122,10 +125,18 @@ export class App {
   refreshSoon(): void {
     if (this.#refreshTimer !== undefined) return;
     const wait = Math.max(0, this.#refreshedAt + REFRESH_MS - performance.now());
-    this.#refreshTimer = setTimeout(() => this.refreshNow(), wait);
+    this.#refreshTimer = setTimeout(() => {
+      this.#refresh();
+      this.map?.dataChanged();
+    }, wait);
   }
 
   refreshNow(): void {
+    this.#refresh();
+    this.map?.invalidate();
+  }
+
+  #refresh(): void {
     clearTimeout(this.#refreshTimer);
     this.#refreshTimer = undefined;
     this.#refreshedAt = performance.now();
@@ -144,7 +155,6 @@ export class App {
       view.listRows.value = this.#order.rows(this.store, view.sortBy.peek(), inView);
       view.tick.value += 1;
     });
-    this.map?.invalidate();
   }
 
   hover(row: number | null): void {
@@ -235,6 +245,15 @@ export class App {
     return y >= 0 && y <= map.camera.height;
   }
 
+  #heedReducedMotion(): void {
+    const reduced = matchMedia('(prefers-reduced-motion: reduce)');
+    const heed = () => {
+      this.store.glides = !reduced.matches;
+    };
+    heed();
+    reduced.addEventListener('change', heed);
+  }
+
   /** After an outage the operator wants to hear that the map can be trusted again. */
   #sayWhenBack(): void {
     let wasDown = false;
@@ -247,6 +266,8 @@ export class App {
       ) {
         wasDown = false;
         this.notify(t.resynced);
+        // It may be another replica that answers now.
+        void loadConfig();
       }
     });
   }

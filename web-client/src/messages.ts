@@ -66,6 +66,8 @@ export const t = {
   detailBody: 'Values and facts',
   noWebgl: 'This browser cannot draw the map (it has no WebGL 2). The list shows everything.',
 
+  ownMapFailed: 'The map that was configured could not be loaded; this is the built-in one.',
+
   connection: 'Connection',
   updates: 'Updates',
   lagLong: 'Age on arrival',
@@ -151,6 +153,8 @@ export const t = {
   opsBytes: 'Bytes per second',
   opsSent: 'sent',
   opsAge: 'Age of updates at delivery',
+  opsAgeFleets: (share: string) => `fleets ${share}`,
+  opsAgeRegions: (share: string) => `regions ${share}`,
   opsLag: 'Runtime lag',
   opsKafkaLag: 'Kafka lag',
   opsSlow: 'Slow viewers',

@@ -110,6 +110,6 @@ export class Selection {
     const map = this.#map();
     if (!map) return;
     map.scene.trail = this.series.points;
-    map.invalidate();
+    map.dataChanged();
   }
 }

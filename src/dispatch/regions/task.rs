@@ -26,6 +26,7 @@ use super::{
     cells::{Cells, Loaded, Loading, Reload},
 };
 use crate::{
+    clock::since_ms,
     dispatch::{Viewer, encode, senders::send_later},
     observe::Metrics,
     region::{
@@ -390,6 +391,9 @@ impl RegionTask {
             }
             metrics.deliveries.inc();
             metrics.region_deltas.inc();
+            if let Some(ts_ms) = delta.waited_ts_ms {
+                metrics.region_age.observe(since_ms(ts_ms).as_secs_f64());
+            }
         });
         for (key, region) in overflowed {
             metrics.lagging.inc();

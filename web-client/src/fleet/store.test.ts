@@ -141,6 +141,14 @@ describe('interpolation', () => {
     expect(rig.store.positionX(0, 0)).toBe(fixedX(90));
   });
 
+  it('does not glide at all for who wants less motion', () => {
+    const rig = new Rig().put({ id: 'a', lon: 10 }).flush(0);
+    rig.store.glides = false;
+    rig.put({ id: 'a', lon: 10.01, ts: NOW + 1_000 }).flush(5_000);
+    expect(rig.store.positionX(0, 5_000)).toBe(fixedX(10.01));
+    expect(rig.store.fastest).toBe(0);
+  });
+
   it('does not glide for minutes after a long silence', () => {
     const rig = new Rig().put({ id: 'a', lat: 10 }).flush(0);
     rig.put({ id: 'a', lat: 10.1, ts: NOW + 600_000 }).flush(0);

@@ -3,6 +3,7 @@
 // asset but its names; there is no DOM, map or socket in here.
 
 import type { Added, Delta } from '../gateway/messages';
+import { DirtyRows } from './dirty';
 
 /** Of the interleaved vertex buffer: the two ends of the current movement, its time, its looks. */
 export const STRIDE_WORDS = 7;
@@ -59,6 +60,10 @@ export class FleetStore {
   looks = 0;
   /** The fastest movement under way, in 32-bit units per millisecond. */
   fastest = 0;
+  /** False for operators who want less motion: assets jump from fix to fix. */
+  glides = true;
+  /** Rows whose words changed since the points layer last took them. */
+  readonly dirty = new DirtyRows();
 
   words: Uint32Array<ArrayBuffer>;
   floats: Float32Array<ArrayBuffer>;
@@ -159,12 +164,22 @@ export class FleetStore {
   setLook(row: number, state: AssetState, alert: boolean, hidden: boolean): void {
     const heading = this.headingDeg[row]!;
     this.state[row] = state;
-    this.words[row * STRIDE_WORDS + LOOK] =
+    this.#setLookWord(
+      row,
       state |
-      (hidden ? LOOK_HIDDEN : 0) |
-      (alert ? LOOK_ALERT : 0) |
-      LOOK_ALIVE |
-      ((heading < 0 ? NO_HEADING : heading) << LOOK_HEADING_SHIFT);
+        (hidden ? LOOK_HIDDEN : 0) |
+        (alert ? LOOK_ALERT : 0) |
+        LOOK_ALIVE |
+        ((heading < 0 ? NO_HEADING : heading) << LOOK_HEADING_SHIFT),
+    );
+  }
+
+  /** Most looks stay what they are from one refresh to the next. */
+  #setLookWord(row: number, look: number): void {
+    const at = row * STRIDE_WORDS + LOOK;
+    if (this.words[at] === look) return;
+    this.words[at] = look;
+    this.dirty.mark(row);
   }
 
   #progress(base: number, nowMs: number): number {
@@ -183,7 +198,7 @@ export class FleetStore {
     this.assetKind[row] = indexOf(assetKind, this.kinds, this.#kindIndex);
     this.alerts[row] = 0;
     this.ts[row] = 0;
-    this.words[row * STRIDE_WORDS + LOOK] = LOOK_ALIVE | (NO_HEADING << LOOK_HEADING_SHIFT);
+    this.#setLookWord(row, LOOK_ALIVE | (NO_HEADING << LOOK_HEADING_SHIFT));
     this.#rowByKey.set(`${fleet}/${id}`, row);
     this.alive += 1;
     this.membership += 1;
@@ -192,7 +207,7 @@ export class FleetStore {
   #remove(row: number): void {
     if (!this.isAlive(row)) return;
     this.#rowByKey.delete(this.key(row));
-    this.words[row * STRIDE_WORDS + LOOK] = 0;
+    this.#setLookWord(row, 0);
     this.id[row] = '';
     this.name[row] = '';
     this.haystack[row] = '';
@@ -214,7 +229,7 @@ export class FleetStore {
       const fromX = this.positionX(row, nowMs);
       const fromY = this.positionY(row, nowMs);
       const near = Math.abs((x - fromX) | 0) < JUMP && Math.abs(y - fromY) < JUMP;
-      const glide = before !== 0 && near && sinceMs <= MOVE_MAX_MS * 4;
+      const glide = this.glides && before !== 0 && near && sinceMs <= MOVE_MAX_MS * 4;
       words[base + FROM_X] = glide ? fromX : x;
       words[base + FROM_Y] = glide ? fromY : y;
       words[base + TO_X] = x;
@@ -232,6 +247,7 @@ export class FleetStore {
       this.alarm[row] = delta.alarm[i]!;
       const look = words[base + LOOK]! & ((1 << LOOK_HEADING_SHIFT) - 1);
       words[base + LOOK] = look | ((heading < 0 ? NO_HEADING : heading) << LOOK_HEADING_SHIFT);
+      this.dirty.mark(row);
     }
     this.fastest = fastest;
   }

@@ -1,3 +1,4 @@
+import type { Shape } from 'fleetcast-client';
 import { describe, expect, it } from 'vitest';
 import { ALL_STATES, refresh, SearchIndex } from '../fleet/refresh';
 import { FleetStore } from '../fleet/store';
@@ -16,10 +17,11 @@ import {
   startCamera,
   startZoom,
 } from './mercator';
-import { outline, shortCount } from './overlay';
+import { outline, shapeRings, shortCount } from './overlay';
 import { Pacer } from './pacer';
 import { PALETTES, pointColors } from './palette';
 import { pick } from './pick';
+import { Thinner } from './thin';
 
 const LIMITS = {
   staleAfterMs: 1e9,
@@ -83,6 +85,46 @@ describe('picking', () => {
 
   it('never takes what a filter hides', () => {
     expect(pick(storeOf([[10, 50]], 'other'), view, 400, 300, 14, 0)).toBeNull();
+  });
+});
+
+describe('the points that a slow renderer draws', () => {
+  const view = camera(10, 50, 10, 800, 600);
+  const check = (name: string, places: [number, number][], rows: number[]) =>
+    it(name, () => {
+      expect([...new Thinner().rows(storeOf(places), view, 0)]).toEqual(rows);
+    });
+  check(
+    'are those in view, in their order',
+    [
+      [10, 50],
+      [11, 51],
+      [10.004, 50],
+      [-170, 50],
+      [10, 50.002],
+    ],
+    [0, 2, 4],
+  );
+  check('are the upper ones of many in one place', Array(9).fill([10, 50]), [7, 8]);
+
+  it('leave no asset in view without one on its pixel', () => {
+    const places = Array.from({ length: 5_000 }, (_, i): [number, number] => [
+      10 + ((i * 37) % 100) / 1_000,
+      50 + ((i * 53) % 60) / 1_000,
+    ]);
+    const store = storeOf(places);
+    const pixel = (row: number) =>
+      `${Math.floor(screenX(view, store.positionX(row, 0)))}:${Math.floor(screenY(view, store.positionY(row, 0)))}`;
+    const thinner = new Thinner();
+    thinner.rows(store, view, 0);
+    const rows = [...thinner.rows(store, view, 0)];
+    const drawn = new Set(rows.map(pixel));
+    expect(rows.length).toBeLessThan(places.length / 2);
+    expect(places.every((_, row) => drawn.has(pixel(row)))).toBe(true);
+  });
+
+  it('never are what a filter hides', () => {
+    expect(new Thinner().rows(storeOf([[10, 50]], 'other'), view, 0)).toHaveLength(0);
   });
 });
 
@@ -171,6 +213,29 @@ describe('pacer', () => {
     expect(pacer.due(500, 0.0001)).toBe(false);
     expect(pacer.due(500, 0.01)).toBe(true);
   });
+
+  const waits = (name: string, happens: (pacer: Pacer) => void, pxPerMs: number, ms: number) =>
+    it(name, () => {
+      const pacer = new Pacer();
+      pacer.started(1_000);
+      pacer.finished(1_001);
+      happens(pacer);
+      expect(pacer.waitMs(1_001, pxPerMs)).toBeCloseTo(ms - 1, 6);
+      expect(pacer.due(1_000 + ms - 2, pxPerMs)).toBe(false);
+      expect(pacer.due(1_000 + ms, pxPerMs)).toBe(true);
+    });
+  waits('draws what arrived four times a second', (pacer) => pacer.dataChanged(), 0.0001, 250);
+  waits('draws it sooner where it moves', (pacer) => pacer.dataChanged(), 0.0035, 100);
+  waits('draws what was asked for at once', (pacer) => pacer.invalidate(), 0, 1000 / 120);
+  waits('draws ages once a second', () => {}, 0, 1_000);
+
+  it('forgets what it has drawn', () => {
+    const pacer = new Pacer();
+    pacer.dataChanged();
+    pacer.started(0);
+    pacer.finished(1);
+    expect(pacer.waitMs(0, 0)).toBe(1_000);
+  });
 });
 
 describe('areas', () => {
@@ -184,6 +249,40 @@ describe('areas', () => {
   it('Paris to London is 344 km', () => {
     expect(distanceM([2.3522, 48.8566], [-0.1276, 51.5072]) / 1000).toBeCloseTo(343.6, 0);
   });
+
+  /** Where the rings begin and end, in degrees from the middle of a view of the whole world. */
+  const spans = (shape: Shape, lon: number) => {
+    const view = camera(lon, 0, 1, 1024, 600);
+    return shapeRings(shape, view).map((ring) => {
+      const xs = ring.map(([x]) => Math.round(((x - 512) / 1024) * 360));
+      return [Math.min(...xs), Math.max(...xs)];
+    });
+  };
+  const spansOf = (name: string, shape: Shape, lon: number, expected: number[][]) =>
+    it(`${name} is drawn where it is`, () => expect(spans(shape, lon)).toEqual(expected));
+  const across: Shape = {
+    polygon: [
+      [170, 0],
+      [-170, 0],
+      [-170, 20],
+    ],
+  };
+  spansOf('a box', { bbox: [10, 0, 20, 5] }, 0, [[10, 20]]);
+  spansOf('a box across the antimeridian', { bbox: [170, 0, -170, 5] }, 180, [[-10, 10]]);
+  spansOf('the same, seen from Greenwich,', { bbox: [170, 0, -170, 5] }, 0, [
+    [-190, -170],
+    [170, 190],
+  ]);
+  spansOf('a box wider than half the world', { bbox: [-170, 0, 170, 5] }, 0, [[-170, 170]]);
+  spansOf('the same, seen from the east,', { bbox: [-170, 0, 170, 5] }, 90, [
+    [-260, 80],
+    [100, 440],
+  ]);
+  spansOf('the whole world', { bbox: [-180, -85, 180, 85] }, 30, [
+    [-210, 150],
+    [150, 510],
+  ]);
+  spansOf('a polygon across the antimeridian', across, 180, [[-10, 10]]);
 
   it('every point of a circle’s edge is a radius away', () => {
     const circle = { lon: 179.5, lat: 65, radius_m: 150_000 };

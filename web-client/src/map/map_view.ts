@@ -34,6 +34,8 @@ const REVEAL_ZOOM = 9;
 /** Following glides from fix to fix where a frame costs less than this. */
 const SMOOTH_COST_MS = 6;
 const FOLLOW_MS = 900;
+/** Closer to the middle than this, an asset that is followed is there. */
+const FOLLOW_FROM_PX = 2;
 const REACH_PX = 14;
 
 export class MapView {
@@ -55,10 +57,15 @@ export class MapView {
   readonly #overlay: Overlay;
   readonly #pacer = new Pacer();
   #theme: Theme = 'dark';
+  #ownMapFailed = false;
+  /** The operator's style could not be loaded; the map is the built-in one. */
+  onOwnMapFailed: () => void = () => {};
   #styleName: string;
   /** Which of the basemap's larger sources are in use. */
   readonly #loaded = new Set<string>();
   #sync: WebGLSync | null = null;
+  #request: number | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #camera: Camera;
   readonly #counts: Counts;
   #drewAssets: 'not yet' | 'under way' | 'done' = 'not yet';
@@ -72,7 +79,7 @@ export class MapView {
     this.#store = store;
     this.#counts = new Counts(store);
     this.#theme = theme;
-    this.#styleName = JSON.stringify([theme, null]);
+    this.#styleName = theme;
     this.map = new MapLibre({
       container,
       style: offlineStyle(PALETTES[theme], this.#loaded),
@@ -110,16 +117,14 @@ export class MapView {
         this.map.setLayerZoomRange(layer, minzoom, maxzoom);
       }
     });
+    // MapLibre goes on without what is missing; here one finds why a map has holes.
+    this.map.on('error', ({ error }) => console.warn(`map: ${error.message}`));
     this.map.on('move', () => this.draw(performance.now()));
     this.map.on('resize', () => {
       this.map.setMinZoom(minZoomOf(container));
       this.draw(performance.now());
     });
-    const frame = (now: number) => {
-      this.#frame(now);
-      requestAnimationFrame(frame);
-    };
-    requestAnimationFrame(frame);
+    this.#wake();
   }
 
   get pointsWork(): boolean {
@@ -135,17 +140,43 @@ export class MapView {
     return { lon: lng, lat, zoom: this.map.getZoom() };
   }
 
+  /** The operator did something: shows at the next frame. */
   invalidate(): void {
     this.#pacer.invalidate();
+    this.#wake();
   }
 
+  /** Something arrived, or grew older: shows soon. */
+  dataChanged(): void {
+    if (this.#drewAssets === 'not yet') this.#pacer.invalidate();
+    this.#pacer.dataChanged();
+    this.#sleep();
+  }
+
+  /** The operator's own map, where there is one, has the same colours in every theme. */
   setTheme(theme: Theme, basemap: ServerConfig['basemap']): void {
+    this.#theme = theme;
     this.invalidate();
-    const name = JSON.stringify([theme, basemap]);
+    const own = this.#ownMapFailed ? null : basemap;
+    const name = own ? JSON.stringify(own) : theme;
     if (name === this.#styleName) return;
     this.#styleName = name;
-    this.#theme = theme;
-    this.map.setStyle(basemapStyle(theme, basemap, this.#loaded), { diff: true });
+    if (own?.style) void this.#showOwnStyle(own.style);
+    else if (own?.tiles) this.map.setStyle(tilesStyle(own.tiles, own.attribution ?? ''));
+    else this.map.setStyle(offlineStyle(PALETTES[theme], this.#loaded), { diff: true });
+  }
+
+  async #showOwnStyle(url: string): Promise<void> {
+    try {
+      const response = await fetch(url);
+      if (!response.ok) throw new Error(`${response.status}`);
+      this.map.setStyle((await response.json()) as StyleSpecification, { diff: false });
+    } catch (error) {
+      console.warn(`${url}: ${(error as Error).message}`);
+      this.#ownMapFailed = true;
+      this.setTheme(this.#theme, null);
+      this.onOwnMapFailed();
+    }
   }
 
   /** True where counts stand in for points. */
@@ -187,6 +218,9 @@ export class MapView {
   follow(row: number): void {
     const camera = { center: this.lonLat(row), zoom: Math.max(this.map.getZoom(), REVEAL_ZOOM) };
     if (this.map.isZooming() || this.map.isMoving()) return;
+    const { x, y } = this.map.project(camera.center);
+    const away = Math.hypot(x - this.#camera.width / 2, y - this.#camera.height / 2);
+    if (away < FOLLOW_FROM_PX && camera.zoom === this.map.getZoom()) return;
     if (this.#pacer.costMs > SMOOTH_COST_MS || reducedMotion()) this.map.jumpTo(camera);
     else this.map.easeTo({ ...camera, duration: FOLLOW_MS, easing: (t) => t });
   }
@@ -232,23 +266,45 @@ export class MapView {
       opacity: counting ? COUNTED_OPACITY : 1,
       colors: pointColors(colors),
     };
-    this.#points.draw(this.#camera, style, now);
+    this.#points.draw(this.#camera, style, now, this.#pacer.isSlow);
     this.#overlay.draw(this.#camera, colors, this.scene, now);
     if (this.#drewAssets === 'not yet' && this.#store.alive > 0) this.#drewAssets = 'under way';
     this.draws += 1;
     this.#pacer.started(now);
     this.#sync ??= this.#points.fence();
+    this.#sleep();
   }
 
   #frame(now: number): void {
-    if (this.#sync && this.#points.finished(this.#sync)) {
+    if (this.#pacer.waiting && (!this.#sync || this.#points.finished(this.#sync))) {
       this.#sync = null;
       this.#drawn(now);
-    } else if (!this.#sync && this.#pacer.waiting) {
-      this.#drawn(now);
     }
-    const pxPerMs = this.#store.fastest * this.#camera.scale;
-    if (this.#pacer.due(now, pxPerMs)) this.draw(now);
+    if (this.#pacer.due(now, this.#pxPerMs)) this.draw(now);
+    else this.#sleep();
+  }
+
+  get #pxPerMs(): number {
+    return this.#store.fastest * this.#camera.scale;
+  }
+
+  #wake(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#request ??= requestAnimationFrame((now) => {
+      this.#request = undefined;
+      this.#frame(now);
+    });
+  }
+
+  /** Until the next draw is due the page asks the browser for no frames: each has its price. */
+  #sleep(): void {
+    if (this.#request !== undefined) return;
+    clearTimeout(this.#timer);
+    // A draw under way is looked at in every frame: what it costs is measured in frames.
+    const wait = this.#pacer.waiting ? 0 : this.#pacer.waitMs(performance.now(), this.#pxPerMs);
+    if (wait <= 0) this.#wake();
+    else this.#timer = setTimeout(() => this.#wake(), wait);
   }
 
   #drawn(now: number): void {
@@ -279,22 +335,13 @@ export class MapView {
 
 export const reducedMotion = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
-function basemapStyle(
-  theme: Theme,
-  basemap: ServerConfig['basemap'],
-  loaded: ReadonlySet<string>,
-): StyleSpecification | string {
-  if (basemap?.style) return basemap.style;
-  if (!basemap?.tiles) return offlineStyle(PALETTES[theme], loaded);
+function tilesStyle(tiles: string, attribution: string): StyleSpecification {
+  // Not by `URL`, which would escape the braces.
+  const absolute = tiles.startsWith('/') ? location.origin + tiles : tiles;
   return {
     version: 8,
     sources: {
-      tiles: {
-        type: 'raster',
-        tiles: [basemap.tiles],
-        tileSize: 256,
-        attribution: basemap.attribution ?? '',
-      },
+      tiles: { type: 'raster', tiles: [absolute], tileSize: 256, attribution },
     },
     layers: [{ id: 'tiles', type: 'raster', source: 'tiles' }],
   };

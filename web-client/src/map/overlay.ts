@@ -250,16 +250,51 @@ export function shortCount(count: number): string {
   return `${Math.round(count / 1_000)}k`;
 }
 
-export function shapePath(shape: Shape, view: Camera): Path2D {
+function shapePath(shape: Shape, view: Camera): Path2D {
   const path = new Path2D();
-  outline(shape).forEach(([lon, lat], i) => {
-    const x = screenX(view, fixedX(lon));
-    const y = screenY(view, fixedY(lat));
-    if (i === 0) path.moveTo(x, y);
-    else path.lineTo(x, y);
-  });
-  path.closePath();
+  for (const ring of shapeRings(shape, view)) {
+    ring.forEach(([x, y], i) => {
+      if (i === 0) path.moveTo(x, y);
+      else path.lineTo(x, y);
+    });
+    path.closePath();
+  }
   return path;
+}
+
+const WORLD = 2 ** 32;
+
+/** The shape's edge in pixels, once for each copy of the world in which it reaches into view. */
+export function shapeRings(shape: Shape, view: Camera): [number, number][][] {
+  const edge = eastward(outline(shape), 'bbox' in shape);
+  if (edge.length === 0) return [];
+  const lons = edge.map(([lon]) => lon);
+  const [west, east] = [Math.min(...lons), Math.max(...lons)];
+  const middle = (west + east) / 2;
+  const pxPerDegree = (view.scale * WORLD) / 360;
+  const at = screenX(view, fixedX(middle));
+  const ring = edge.map(([lon, lat]): [number, number] => [
+    at + (lon - middle) * pxPerDegree,
+    screenY(view, fixedY(lat)),
+  ]);
+  const half = ((east - west) / 2) * pxPerDegree;
+  return [-360, 0, 360]
+    .map((turn) => turn * pxPerDegree)
+    .filter((by) => at + by + half > 0 && at + by - half < view.width)
+    .map((by) => ring.map(([x, y]) => [x + by, y]));
+}
+
+/** Longitudes that go on beyond the antimeridian: a box always to the east, an edge the short way. */
+function eastward(edge: [number, number][], isBox: boolean): [number, number][] {
+  if (isBox) {
+    const west = edge[0]![0];
+    return edge.map(([lon, lat]) => [lon < west ? lon + 360 : lon, lat]);
+  }
+  let before = edge[0]?.[0] ?? 0;
+  return edge.map(([lon, lat]) => {
+    before += ((((lon - before + 180) % 360) + 360) % 360) - 180;
+    return [before, lat];
+  });
 }
 
 const EARTH_RADIUS_M = 6_371_008.8;

@@ -7,36 +7,56 @@ const FRAME_MS = 1000 / 60;
 /** Movement smaller than this many pixels is not worth a frame. */
 const STEP_PX = 0.35;
 const IDLE_MS = 1_000;
+/** What arrived is drawn this often, when it makes nothing on screen move visibly. */
+const DATA_MS = 250;
+/** A draw that takes this long is no GPU's. */
+const SLOW_MS = 25;
 
 export class Pacer {
   #costMs = 0;
+  #isSlow = false;
   #startedAt = Number.NEGATIVE_INFINITY;
   #inFlight = false;
   #dirty = true;
+  #hasData = false;
 
-  /** Something other than time changed: data, camera, filter, theme. */
+  /** The operator did something: camera, filter, theme, pointer. It shows at the next frame. */
   invalidate(): void {
     this.#dirty = true;
+  }
+
+  /** Something arrived, or grew older. It shows within DATA_MS, or as fast as it moves. */
+  dataChanged(): void {
+    this.#hasData = true;
   }
 
   get costMs(): number {
     return this.#costMs;
   }
 
+  /** Whether this renderer was ever slow: it stays so, however cheap the draws are that follow from it. */
+  get isSlow(): boolean {
+    return this.#isSlow;
+  }
+
   /** May the points be drawn now? `pxPerMs` is the fastest movement on screen. */
   due(nowMs: number, pxPerMs: number): boolean {
-    if (this.#inFlight) return false;
-    const since = nowMs - this.#startedAt;
-    if (since < this.#costMs * SHARE) return false;
-    if (this.#dirty) return since >= FRAME_MS / 2;
+    return !this.#inFlight && this.waitMs(nowMs, pxPerMs) <= 0;
+  }
+
+  /** How long until the next draw, if nothing happens meanwhile. */
+  waitMs(nowMs: number, pxPerMs: number): number {
     const motionMs = pxPerMs > 0 ? STEP_PX / pxPerMs : IDLE_MS;
-    return since >= Math.min(IDLE_MS, Math.max(FRAME_MS / 2, motionMs));
+    const wantedMs = this.#dirty ? 0 : Math.min(this.#hasData ? DATA_MS : IDLE_MS, motionMs);
+    const pauseMs = Math.max(this.#costMs * SHARE, FRAME_MS / 2, wantedMs);
+    return this.#startedAt + pauseMs - nowMs;
   }
 
   started(nowMs: number): void {
     this.#startedAt = nowMs;
     this.#inFlight = true;
     this.#dirty = false;
+    this.#hasData = false;
   }
 
   finished(nowMs: number): void {
@@ -45,6 +65,7 @@ export class Pacer {
     // The result is noticed at the next frame, so a frame of waiting is no cost.
     const tookMs = Math.max(0, nowMs - this.#startedAt - FRAME_MS);
     this.#costMs = this.#costMs * 0.7 + tookMs * 0.3;
+    this.#isSlow ||= this.#costMs > SLOW_MS;
   }
 
   get waiting(): boolean {

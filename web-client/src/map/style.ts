@@ -228,7 +228,7 @@ function labels(c: MapColors): LayerSpecification[] {
       id: 'countries',
       type: 'symbol',
       source: 'countries',
-      minzoom: 1.6,
+      minzoom: 1,
       maxzoom: 7,
       filter: ['<=', ['get', 'rank'], ['step', ['zoom'], 1, 2.2, 2, 3.2, 3, 4.2, 4, 5.2, 5]],
       layout: {

@@ -168,7 +168,16 @@ function Charts({ history }: { history: OpsHistory | undefined; at: number }) {
       count,
     ],
     [t.opsBytes, lines([t.opsSent, (s) => s.bytes_per_s]), bytes],
-    [t.opsAge, lines(['p50', (s) => s.age_p50_ms], ['p99', (s) => s.age_p99_ms]), ms],
+    [
+      t.opsAge,
+      lines(
+        [t.opsAgeFleets('p50'), (s) => s.age_p50_ms],
+        [t.opsAgeFleets('p99'), (s) => s.age_p99_ms],
+        [t.opsAgeRegions('p50'), (s) => s.region_age_p50_ms],
+        [t.opsAgeRegions('p99'), (s) => s.region_age_p99_ms],
+      ),
+      ms,
+    ],
     [t.opsLag, lines(['p99', (s) => s.runtime_lag_p99_ms]), fineMs],
     [
       t.opsSlow,

@@ -11,6 +11,8 @@ const sample = (ts: number, memory = {}): OpsSample => ({
   conflated_per_s: 0,
   age_p50_ms: null,
   age_p99_ms: null,
+  region_age_p50_ms: null,
+  region_age_p99_ms: null,
   runtime_lag_p99_ms: 1,
   kafka_lag: null,
   lagging_per_s: 0,

@@ -13,6 +13,8 @@ export interface OpsSample {
   conflated_per_s: number;
   age_p50_ms: number | null;
   age_p99_ms: number | null;
+  region_age_p50_ms: number | null;
+  region_age_p99_ms: number | null;
   runtime_lag_p99_ms: number | null;
   kafka_lag: number | null;
   lagging_per_s: number;

@@ -173,11 +173,12 @@ function SettingsDialog({ app }: { app: App }) {
           </span>
         </label>
         <p class="soft">{t.thresholdSilent(format.span(view.config.value.offline_after_ms))}</p>
-        {version && (
-          <p class="soft">
-            {t.product} {version} · {view.config.value.replica}
-          </p>
-        )}
+        <p class="soft">
+          {version && `${t.product} ${version} · ${view.config.value.replica} · `}
+          <a class="link" href="./ops">
+            {t.ops}
+          </a>
+        </p>
       </div>
     </Dialog>
   );

@@ -2,7 +2,7 @@
 // Invariant: what it says is what the gateway was asked for.
 
 import { ChevronDown, Shapes, X } from 'lucide';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { App } from '../app';
 import * as format from '../format';
 import { t } from '../messages';
@@ -57,7 +57,11 @@ function areaName(shape: object): string {
 
 function FleetPicker({ app }: { app: App }) {
   const [find, setFind] = useState('');
-  useEffect(() => app.link.say({ kind: 'fleets' }), [app]);
+  const search = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    app.link.say({ kind: 'fleets' });
+    search.current?.focus();
+  }, [app]);
   const all = view.fleets.value;
   const chosen = view.scope.value.fleets;
   const matching = (all ?? []).filter(({ fleet }) =>
@@ -77,7 +81,7 @@ function FleetPicker({ app }: { app: App }) {
         placeholder={t.fleetsSearch}
         aria-label={t.fleetsSearch}
         value={find}
-        ref={(element) => element?.focus()}
+        ref={search}
         onInput={(event) => setFind(event.currentTarget.value)}
       />
       <div class="picker-list">

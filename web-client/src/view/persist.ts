@@ -41,8 +41,9 @@ export function restoreView(): void {
 
 export function keepView(): void {
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let query = '';
   effect(() => {
-    const query = write({
+    query = write({
       fleets: view.scope.value.fleets,
       shape: view.scope.value.shape,
       asset: view.selectedKey.value,
@@ -58,8 +59,12 @@ export function keepView(): void {
       theme: view.theme.value,
       units: view.units.value,
     });
-    clearTimeout(timer);
-    timer = setTimeout(() => history.replaceState(null, '', location.pathname + query), WRITE_MS);
+    // Not put off by the next change: while an asset is followed, the place never rests.
+    if (timer !== undefined) return;
+    timer = setTimeout(() => {
+      timer = undefined;
+      history.replaceState(null, '', location.pathname + query);
+    }, WRITE_MS);
   });
   effect(() => {
     const kept: Preferences = {

@@ -22,7 +22,7 @@ export interface ServerConfig {
   version: string;
   replica: string;
   auth: 'none' | 'jwt';
-  basemap: { tiles?: string; style?: string; attribution?: string } | null;
+  basemap: { tiles?: string; style?: string; attribution?: string | null } | null;
   stale_after_ms: number;
   offline_after_ms: number;
 }
