@@ -85,8 +85,7 @@ impl App {
         }
         let updates = UpdateRuntime::start().context("cannot start the runtime of updates")?;
         let runtimes = [Handle::current(), updates.handle().clone()];
-        let lag = RuntimeLag::start(&runtimes, Arc::clone(&metrics))
-            .context("cannot sample the runtime")?;
+        let lag = RuntimeLag::start(&runtimes, Arc::clone(&metrics)).context("cannot sample the runtime")?;
 
         let (stop_sources, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = Tasks::default();
@@ -108,8 +107,15 @@ impl App {
         if let Some(key_set) = key_set {
             tasks.spawn("key-set", key_set.run(stop.clone()));
         }
-        let gateway =
-            Gateway::start(options, cluster, upstream.supply(), auth.clone(), &metrics, (&tasks, &update_tasks), &stop);
+        let gateway = Gateway::start(
+            options,
+            cluster,
+            upstream.supply(),
+            auth.clone(),
+            &metrics,
+            (&tasks, &update_tasks),
+            &stop,
+        );
         let store = upstream.store.clone();
         upstream.start(&gateway, &metrics, &readiness, &update_tasks, &stop_sources, &stop);
 

@@ -154,7 +154,9 @@ impl<C: Clone + Eq + Hash + Ord, T: Default> Interest<C, T> {
 
     /// One holder less; true if nobody holds it any more. Releasing more often than holding is ignored.
     pub fn release(&mut self, channel: &C, now: Instant) -> bool {
-        let Some(entry) = self.channels.get_mut(channel).filter(|entry| entry.holders > 0) else { return false };
+        let Some(entry) = self.channels.get_mut(channel).filter(|entry| entry.holders > 0) else {
+            return false;
+        };
         entry.holders -= 1;
         if entry.holders > 0 {
             return false;

@@ -72,7 +72,11 @@ impl Collector for ProcessCollector {
             ("process_open_fds", "Open file descriptors.", figures.open_fds),
             ("process_max_fds", "Open file descriptors that there may be.", figures.fds_max),
             ("process_threads", "Threads of this process.", figures.threads),
-            ("runtime_tasks", "Tasks of connections and the process that are alive, those of updates aside.", alive_tasks()),
+            (
+                "runtime_tasks",
+                "Tasks of connections and the process that are alive, those of updates aside.",
+                alive_tasks(),
+            ),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
