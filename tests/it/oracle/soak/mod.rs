@@ -28,7 +28,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{CONVERGENCE, Cluster, Dashboard, FLEETS, Habit, difference, good, produce, with_secret};
+use super::{
+    CONVERGENCE, Cluster, Dashboard, FLEETS, Habit, PARTITIONS, Telemetry, difference, good, produce,
+    with_secret,
+};
 use crate::{
     auth::tokens::{Made, in_seconds},
     support::{Gateway, Kafka, RedisServer, Viewer, now_ms},
