@@ -58,7 +58,7 @@ pub(crate) fn payload(data: &[u8]) {
         match packet {
             Packet::Open => encoder.put_text(b"0"),
             Packet::Close => encoder.put_text(b"1"),
-            Packet::Ping(data) => encoder.put_text(&[b"2", &data[..]].concat()),
+            Packet::Ping => encoder.put_text(b"2"),
             Packet::Pong => encoder.put_text(b"3"),
             Packet::Message(data) => encoder.put_text(&[b"4", &data[..]].concat()),
             Packet::Upgrade => encoder.put_text(b"5"),
