@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
+use axum::Router;
 use serde_json::json;
 use tokio::{net::TcpListener, runtime::Handle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -67,18 +68,7 @@ impl App {
         let metrics = Arc::new(Metrics::default());
         let readiness = Readiness::default();
         let serving = readiness.condition("serving");
-        let ports = &config.shared.ports;
-        let limits = ListenerOptions::for_sessions(config.shared.edge.max_connections as usize);
-        let public = Listener::bind(ports.listen, limits, metrics.clone())
-            .with_context(|| format!("cannot listen on {} (FLEETCAST_LISTEN)", ports.listen))?;
-        let tls = ports.tls().map(|files| files.load()).transpose()?.map(|pair| {
-            note_expiry(&pair, &metrics);
-            Tls::new(pair)
-        });
-        let public = public.with_tls(tls.clone());
-        let admin = TcpListener::bind(ports.admin_listen)
-            .await
-            .with_context(|| format!("cannot listen on {} (FLEETCAST_ADMIN_LISTEN)", ports.admin_listen))?;
+        let (public, tls, admin) = bind(config, &metrics).await?;
         let (public_addr, admin_addr) = (public.addr()?, admin.local_addr()?);
         if matches!(config.auth, AuthSettings::None) {
             tracing::warn!("authentication is off: everybody who reaches the public port sees every fleet");
@@ -91,12 +81,11 @@ impl App {
         let tasks = Tasks::default();
         let update_tasks = tasks.on(updates.handle());
         let mut upstream = Upstream::build(config, &metrics, &readiness)?;
-        let canary = &config.shared.canary;
+        let interval = config.shared.canary.canary_interval;
         let own_key: Option<Arc<str>> =
-            (!canary.canary_interval.is_zero()).then(|| format!("{:032x}", rand::random::<u128>()).into());
+            (!interval.is_zero()).then(|| format!("{:032x}", rand::random::<u128>()).into());
         if let Some(key) = own_key.clone() {
             let (entrance, condition) = (upstream.entrance(config)?, readiness.condition("canary"));
-            let interval = canary.canary_interval;
             let port = (public_addr, tls.as_ref().map(Tls::own_client));
             let canary = Canary::new(entrance, port, key, interval, metrics.clone(), condition);
             tasks.spawn("canary", canary.run(stop_sources.clone()));
@@ -107,15 +96,8 @@ impl App {
         if let Some(key_set) = key_set {
             tasks.spawn("key-set", key_set.run(stop.clone()));
         }
-        let gateway = Gateway::start(
-            options,
-            cluster,
-            upstream.supply(),
-            auth.clone(),
-            &metrics,
-            (&tasks, &update_tasks),
-            &stop,
-        );
+        let (supply, all_tasks) = (upstream.supply(), (&tasks, &update_tasks));
+        let gateway = Gateway::start(options, cluster, supply, auth.clone(), &metrics, all_tasks, &stop);
         let store = upstream.store.clone();
         upstream.start(&gateway, &metrics, &readiness, &update_tasks, &stop_sources, &stop);
 
@@ -123,20 +105,10 @@ impl App {
         let history = History::default();
         let sampler = Sampler::new(metrics.clone(), memory.clone(), history.clone());
         tasks.spawn("sampler", sampler.run(stop.clone()));
-        let parts = Admin {
-            metrics: metrics.clone(),
-            readiness,
-            memory,
-            connections: connections(&gateway.engine),
-            count: zombies(&gateway.audience),
-        };
+        let (connections, count) = (connections(&gateway.engine), zombies(&gateway.audience));
+        let parts = Admin { metrics: metrics.clone(), readiness, memory, connections, count };
         tasks.spawn("admin-http", serve_admin(admin, parts, stop.clone()));
-        let replica = config.shared.operation.replica();
-        let page = http::page_config(&config.shared.page, &replica, config.auth.name());
-        let page = http::with_security_headers(page.merge(http::web_client()), &config.shared.page);
-        let ask_replicas = ask_replicas(gateway.member.clone(), replica.clone());
-        let ops = Ops { replica, history, may_see: admin_grant(auth.clone()), ask_replicas };
-        let routes = gateway.routes().merge(page).merge(ops.router());
+        let routes = public_routes(config, &gateway, &auth, history);
         tasks.spawn("listener", public.serve(Some(gateway.engine.clone()), routes, stop.clone()));
         tracing::info!(public = %public_addr, admin = %admin_addr, tls = tls.is_some(), "listening");
         serving.set_ready();
@@ -222,6 +194,35 @@ fn renew_certificate(tls: Option<&Tls>, config: &Config, metrics: &Metrics) -> R
     note_expiry(&pair, metrics);
     tls.replace(pair);
     Ok(())
+}
+
+/// Both ports, before anything else is built: a port that is taken ends the start.
+async fn bind(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Listener, Option<Tls>, TcpListener)> {
+    let ports = &config.shared.ports;
+    let limits = ListenerOptions::for_sessions(config.shared.edge.max_connections as usize);
+    let public = Listener::bind(ports.listen, limits, metrics.clone())
+        .with_context(|| format!("cannot listen on {} (FLEETCAST_LISTEN)", ports.listen))?;
+    let tls = ports.tls().map(|files| files.load()).transpose()?.map(|pair| {
+        note_expiry(&pair, metrics);
+        Tls::new(pair)
+    });
+    let admin = TcpListener::bind(ports.admin_listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (FLEETCAST_ADMIN_LISTEN)", ports.admin_listen))?;
+    Ok((public.with_tls(tls.clone()), tls, admin))
+}
+
+/// Socket.IO, the page and its configuration, and what the operations page draws.
+fn public_routes(config: &Config, gateway: &Gateway, auth: &Authenticator, history: History) -> Router {
+    let replica = config.shared.operation.replica();
+    let page = http::page_config(&config.shared.page, &replica, config.auth.name());
+    let page = http::with_security_headers(page.merge(http::web_client()), &config.shared.page);
+    let ask_replicas = ask_replicas(gateway.member.clone(), replica.clone());
+    let ops = Ops { replica, history, may_see: admin_grant(auth.clone()), ask_replicas };
+    gateway.routes().merge(page).merge(ops.router())
 }
 
 async fn serve_admin(listener: TcpListener, parts: Admin, stop: CancellationToken) {

@@ -48,7 +48,7 @@ impl TestClient {
             taken += entry.len();
             let mut rest = &entry[..];
             while let Some(frame) = parse_server_frame(rest) {
-                texts.push(String::from_utf8(frame.payload(rest).to_vec()).unwrap());
+                texts.push(String::from_utf8(frame.payload(rest).to_vec()).expect("text frames"));
                 rest = &rest[frame.len()..];
             }
         }

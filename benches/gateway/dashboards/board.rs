@@ -266,7 +266,7 @@ impl Board {
                 reading.seen.fault(Fault::Unknown);
             }
             self.leaving.remove(&asset);
-            text = rest[end..].strip_prefix(b",").unwrap_or(&rest[end..]);
+            text = rest[end..].strip_prefix(b",").unwrap_or_else(|| &rest[end..]);
         }
         text.strip_prefix(b"]").map(|_| ())
     }
