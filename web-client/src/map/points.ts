@@ -58,7 +58,7 @@ void main() {
   bool arrow = u_arrows > 0.5 && state == 0u && heading < 360u;
   float angle = float(heading) * 0.017453292519943295;
   v_turn = arrow ? vec2(cos(angle), sin(angle)) : vec2(0.0);
-  v_size = u_size * (arrow ? 1.5 : state == 3u ? 0.8 : 1.0) * (v_alert > 0.5 ? 1.3 : 1.0);
+  v_size = u_size * (arrow ? 1.9 : state == 3u ? 0.8 : 1.0) * (v_alert > 0.5 ? 1.3 : 1.0);
   gl_PointSize = v_size;
 }`;
 

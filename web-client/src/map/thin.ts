@@ -8,7 +8,7 @@ import { type Camera, screenX, screenY } from './mercator';
 /** Translucent points add up: of those on one pixel, as many as still make it visibly denser. */
 const PER_PIXEL_MAX = 2;
 /** The largest point reaches this far into the view from a middle outside. */
-const MARGIN_PX = 16;
+const MARGIN_PX = 20;
 
 export class Thinner {
   #rows = new Uint32Array(0);

@@ -66,6 +66,11 @@ function latest(line: Line, format: (value: number) => string): string {
   return value === null || value === undefined ? '–' : format(value);
 }
 
+/** Of neighbours that read the same, the first. */
+function labels(splits: number[], format: (value: number) => string): string[] {
+  return splits.map(format).map((text, i, all) => (text === all[i - 1] ? '' : text));
+}
+
 function options(width: number, lines: Line[], format: (value: number) => string): uPlot.Options {
   const style = getComputedStyle(document.documentElement);
   const color = (name: string) => style.getPropertyValue(name).trim();
@@ -81,7 +86,7 @@ function options(width: number, lines: Line[], format: (value: number) => string
     legend: { show: false },
     cursor: { show: false },
     scales: { y: { range: (_, low, high) => [Math.min(0, low), Math.max(1, high * 1.15)] } },
-    axes: [axis, { ...axis, size: 62, values: (_, splits) => splits.map(format) }],
+    axes: [axis, { ...axis, size: 62, values: (_, splits) => labels(splits, format) }],
     series: [
       {},
       ...lines.map((line) => ({
