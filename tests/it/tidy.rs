@@ -61,7 +61,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gateway", ANYTHING),
     ("upstream", ANYTHING),
     ("app", ANYTHING),
-    ("cli", &["app", "auth", "cluster", "config", "fleet", "observe", "reload", "source", "store", "values"]),
+    (
+        "cli",
+        &[
+            "app", "auth", "cluster", "config", "feed", "fleet", "observe", "reload", "source", "store",
+            "values",
+        ],
+    ),
     ("reload", &["config"]),
     ("lib", &[]),
     ("main", &[]),
