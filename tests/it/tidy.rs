@@ -70,6 +70,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "auth",
             "cluster",
             "config",
+            "feed",
             "fleet",
             "observe",
             "reload",

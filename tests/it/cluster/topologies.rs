@@ -23,27 +23,29 @@ struct RedisCluster(Vec<RedisServer>);
 
 impl RedisCluster {
     async fn start() -> Self {
-        Self::start_with(Vec::new).await
+        Self::start_with(|| (Vec::new(), None)).await
     }
 
-    /// `more`: arguments of the next node.
-    async fn start_with(mut more: impl FnMut() -> Vec<String>) -> Self {
-        let (mut nodes, mut bus_ports) = (Vec::new(), Vec::new());
+    /// `more`: arguments of the next node, and the port by which others are to know it.
+    async fn start_with(mut more: impl FnMut() -> (Vec<String>, Option<u16>)) -> Self {
+        let (mut nodes, mut ports, mut bus_ports) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..3 {
             // By itself the bus would take the port 10,000 above, which there may not be.
             let bus_port = free_port().to_string();
-            let more = more();
+            let (more, port) = more();
             let args = ["--cluster-enabled", "yes", "--cluster-port", &bus_port];
             let args: Vec<&str> = args.into_iter().chain(more.iter().map(String::as_str)).collect();
-            nodes.push(RedisServer::start_with(&args).await);
+            let node = RedisServer::start_with(&args).await;
+            ports.push(port.unwrap_or_else(|| node.port()).to_string());
+            nodes.push(node);
             bus_ports.push(bus_port);
         }
         let slots = [["0", "5460"], ["5461", "10922"], ["10923", "16383"]];
         for (index, node) in nodes.iter().enumerate() {
             let [first, last] = slots[index];
             node.command::<()>(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await;
-            let port = node.port().to_string();
-            nodes[0].command::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_ports[index]]).await;
+            let meet = ["CLUSTER", "MEET", "127.0.0.1", &ports[index], &bus_ports[index]];
+            nodes[0].command::<()>(&meet).await;
         }
         for node in &nodes {
             let agrees = async || {
@@ -165,8 +167,11 @@ async fn nodes_of_redis_cluster_that_are_found_later_are_asked_over_tls_too() {
     let authority = Authority::new();
     let mut ports = Vec::new();
     let _cluster = RedisCluster::start_with(|| {
-        ports.push(free_port());
-        authority.redis_args(ports[ports.len() - 1])
+        let port = free_port();
+        ports.push(port);
+        let mut args = authority.redis_args(port);
+        args.extend(["--tls-cluster", "yes"].map(str::to_owned));
+        (args, Some(port))
     })
     .await;
     let trusted = Authorities::from_pem(std::fs::read(authority.certificate()).unwrap()).unwrap();
