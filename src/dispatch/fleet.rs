@@ -16,7 +16,9 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use super::{
-    DispatchOptions, Head, Joined, Mode, ViewerId, encode,
+    DispatchOptions, Joined, Mode, ViewerId,
+    baseline::Baseline,
+    encode,
     fan_out::{Burst, Stream},
     member::{Joining, Member, Reason, Stage},
     membership::Token,
@@ -54,17 +56,14 @@ pub(super) struct Fleet {
     /// Whether `state` holds every asset, not only those that passed by.
     pub(super) complete: bool,
     /// Whether `epoch` and the numbers are the store's.
-    numbered: bool,
+    pub(super) numbered: bool,
     /// Number of the last update that was fanned out. The state may be ahead of it: a store knows of
     /// updates that are still on their way to here.
     streamed: Option<u64>,
-    /// Which question to the store is open: for its state,
+    /// Which question for the fleet's state is open.
     pub(super) loading: Option<u64>,
-    /// and for its number alone.
-    pub(super) looking: Option<u64>,
-    /// How far the store was when the first viewer came (inner `None`: it had no counter). Until the first number
-    /// arrives, this tells what was lost before it.
-    baseline: Head,
+    /// Until the first number arrives, this tells what was lost before it.
+    pub(super) baseline: Baseline,
     /// Something was missed while the store was being asked: its answer may predate it.
     pub(super) reload: bool,
     since_asked: SinceAsked,
@@ -124,8 +123,7 @@ impl Fleet {
             numbered: false,
             streamed: None,
             loading: None,
-            looking: None,
-            baseline: None,
+            baseline: Baseline::default(),
             reload: false,
             since_asked: SinceAsked::default(),
             unsent: u64::MAX,
@@ -164,39 +162,9 @@ impl Fleet {
         !self.complete && !nobody_waits
     }
 
-    /// Whether nobody knows how far it is, and nobody asks.
-    pub(super) fn wants_head(&self) -> bool {
-        let is_asked = self.loading.is_some() || self.looking.is_some();
-        !self.numbered && !is_asked && self.baseline.is_none() && !self.options.relay_only
-    }
-
-    /// Takes a number of the store as that of the first viewer's coming, if nothing is known of it.
-    pub(super) fn take_baseline(&mut self, epoch: Epoch, seq: u64) -> bool {
-        let is_taken = self.wants_head() && self.later.is_empty();
-        if is_taken {
-            self.baseline = Some(Some((epoch, seq)));
-        }
-        is_taken
-    }
-
-    /// Whether the store was not as far when the first viewer came, and nothing has come since.
-    fn is_past_baseline(&self, epoch: Epoch, seq: u64) -> bool {
-        let Some(baseline) = self.baseline else { return false };
-        baseline.filter(|(known, _)| *known == epoch).map_or(0, |(_, known)| known) < seq
-    }
-
     /// Up to which number this replica has seen it.
     pub(super) fn seen(&self) -> Option<(Epoch, u64)> {
         self.numbered.then(|| (self.epoch, self.state.seq().max(self.streamed.unwrap_or(0))))
-    }
-
-    /// The store has said how far it is. Whatever was told meanwhile knows better.
-    pub(super) fn looked(&mut self, look: u64, head: Head) {
-        if self.looking != Some(look) {
-            return;
-        }
-        // What is in it may still be on its way to here, so it is no number to go on from.
-        (self.looking, self.baseline) = (None, head);
     }
 
     /// Whether it has work to do now.
@@ -353,7 +321,7 @@ impl Fleet {
         {
             // Before the first number of the store there was nothing to miss; a new life of its counter
             // is a gap.
-            gap = self.numbered || self.is_past_baseline(epoch, first.saturating_sub(1));
+            gap = self.numbered || self.baseline.is_before(epoch, first.saturating_sub(1));
             self.begin(epoch, first.saturating_sub(1));
         }
         match batch.first_seq {
@@ -420,13 +388,13 @@ impl Fleet {
     /// Whether members lack something up to the store's number of some time ago, though nothing told of a
     /// loss. What waits for its turn is none.
     pub(super) fn is_behind(&self, epoch: Epoch, seq: u64) -> bool {
-        let is_asked = self.loading.is_some() || self.looking.is_some();
+        let is_asked = self.loading.is_some() || self.baseline.is_asked();
         if is_asked || !self.later.is_empty() || self.is_over(epoch) {
             return false;
         }
         let complete_to = self.streamed.unwrap_or_else(|| self.unsent.min(self.state.seq()));
         if !self.numbered {
-            return self.is_past_baseline(epoch, seq);
+            return self.baseline.is_before(epoch, seq);
         }
         epoch != self.epoch || complete_to < seq
     }

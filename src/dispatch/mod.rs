@@ -6,6 +6,7 @@
 //! auth or HTTP.
 
 mod audience;
+mod baseline;
 mod encode;
 mod fan_out;
 mod fleet;

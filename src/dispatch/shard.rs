@@ -214,7 +214,7 @@ impl Shard {
             Control::Settle { reply } => drop(reply.send(())),
             Control::Head { fleet, look, head } => {
                 if let Some(entry) = self.fleets.get_mut(&fleet) {
-                    entry.looked(look, head);
+                    entry.baseline.answer(look, head);
                 }
             }
             Control::Loaded { fleet, load, snapshot, missed } => self.loaded(&fleet, load, snapshot, missed),
@@ -322,7 +322,7 @@ impl Shard {
         self.loads += 1;
         let Common { heads, loads, .. } = self.common.clone();
         let Some(entry) = self.fleets.get_mut(fleet) else { return };
-        entry.looking = Some(self.loads);
+        entry.baseline.ask(self.loads);
         let (controls, fleet, look) = (self.controls.clone(), fleet.clone(), self.loads);
         tokio::spawn(async move {
             let asking = async {

@@ -266,7 +266,8 @@ impl Board {
                 reading.seen.fault(Fault::Unknown);
             }
             self.leaving.remove(&asset);
-            text = rest[end..].strip_prefix(b",").unwrap_or_else(|| &rest[end..]);
+            let rest = &rest[end..];
+            text = rest.strip_prefix(b",").unwrap_or(rest);
         }
         text.strip_prefix(b"]").map(|_| ())
     }

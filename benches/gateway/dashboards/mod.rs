@@ -191,14 +191,19 @@ impl Stage {
             let near = places[from..].iter().take_while(|(at, ..)| at.lat <= north);
             !board.shows(near.filter(|(at, ..)| area.holds(*at)).map(|(_, asset, n)| (*asset, *n)))
         };
+        self.wrong(|boards, _| boards.iter().zip(areas).filter(is_wrong).count())
+    }
+
+    /// Reads until nothing is wrong any more, or patience ends; what is wrong then.
+    pub(crate) fn wrong(&mut self, count: impl Fn(&[Board], &World) -> usize) -> Result<usize> {
         // Reading counts, not how long a look takes.
         for _ in 0..PATIENCE_LOOKS {
-            if !self.boards.iter().zip(areas).any(|pair| is_wrong(&pair)) {
+            if count(&self.boards, &self.world) == 0 {
                 return Ok(0);
             }
             self.run_for(Duration::from_millis(200))?;
         }
-        Ok(self.boards.iter().zip(areas).filter(is_wrong).count())
+        Ok(count(&self.boards, &self.world))
     }
 
     /// Refusals, and what the checks found, as remarks.

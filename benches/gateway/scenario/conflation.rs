@@ -53,12 +53,13 @@ fn measure(bench: &Bench, peer: &Peer) -> Result<Sample> {
     stage.run_for(warm)?;
     let window = stage.span(span)?;
     publisher.wait()?;
-    stage.run_for(Duration::from_secs(1))?;
+    let wrong = stage.wrong(|boards, world| {
+        let shown = (0..FLEETS).cycle().zip(boards);
+        shown.filter(|(fleet, board)| !board.shows(world.newest_of(*fleet))).count()
+    })?;
     let mut sample = Sample::default();
     window.describe(&mut sample, VIEWERS);
-    let shown = (0..FLEETS).cycle().zip(&stage.boards);
-    let wrong = shown.filter(|(fleet, board)| !board.shows(stage.world.newest_of(*fleet)));
-    sample.set("wrong_maps", wrong.count() as f64);
+    sample.set("wrong_maps", wrong as f64);
     stage.remark(&mut sample);
     Ok(sample)
 }
