@@ -214,8 +214,9 @@ mod tests {
         assert_eq!(admitted(start), 5);
         assert_eq!(places.take(address("203.0.113.1"), limits, start).unwrap_err(), Rationed::AddressRate);
         assert!(places.take(address("203.0.113.2"), limits, start).is_ok());
+        // Who asked once has all of its allowance again; who asked five times has not.
         places.sweep(later(500));
-        assert_eq!(places.len(), 2);
+        assert_eq!(places.len(), 1);
         assert_eq!(admitted(later(500)), 2);
         places.sweep(later(2000));
         assert_eq!(places.len(), 0);
