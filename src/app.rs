@@ -21,7 +21,7 @@ use crate::{
     sockets::SocketOptions,
     store::Store,
     tasks::Tasks,
-    transport::{CloseReason, Engine, EngineOptions, Listener, ListenerOptions},
+    transport::{CloseReason, Engine, EngineOptions, Listener, ListenerOptions, Pair, Tls},
     upstream::{self, Upstream},
 };
 
@@ -54,6 +54,8 @@ struct App {
     serving: Condition,
     grace: Duration,
     auth: Authenticator,
+    tls: Option<Tls>,
+    metrics: Arc<Metrics>,
     _lag: RuntimeLag,
 }
 
@@ -66,6 +68,11 @@ impl App {
         let limits = ListenerOptions::for_sessions(config.shared.edge.max_connections as usize);
         let public = Listener::bind(ports.listen, limits, metrics.clone())
             .with_context(|| format!("cannot listen on {} (FLEETCAST_LISTEN)", ports.listen))?;
+        let tls = ports.tls().map(|files| files.load()).transpose()?.map(|pair| {
+            note_expiry(&pair, &metrics);
+            Tls::new(pair)
+        });
+        let public = public.with_tls(tls.clone());
         let admin = TcpListener::bind(ports.admin_listen)
             .await
             .with_context(|| format!("cannot listen on {} (FLEETCAST_ADMIN_LISTEN)", ports.admin_listen))?;
@@ -85,7 +92,8 @@ impl App {
         if let Some(key) = own_key.clone() {
             let (entrance, condition) = (upstream.entrance(config)?, readiness.condition("canary"));
             let interval = canary.canary_interval;
-            let canary = Canary::new(entrance, public_addr, key, interval, metrics.clone(), condition);
+            let port = (public_addr, tls.as_ref().map(Tls::own_client));
+            let canary = Canary::new(entrance, port, key, interval, metrics.clone(), condition);
             tasks.spawn("canary", canary.run(stop_sources.clone()));
         }
         let options = gateway_options(config, upstream.relays_only(), own_key);
@@ -104,7 +112,7 @@ impl App {
         let sampler = Sampler::new(metrics.clone(), memory.clone(), history.clone());
         tasks.spawn("sampler", sampler.run(stop.clone()));
         let parts = Admin {
-            metrics,
+            metrics: metrics.clone(),
             readiness,
             memory,
             connections: connections(&gateway.engine),
@@ -118,18 +126,22 @@ impl App {
         let ops = Ops { replica, history, may_see: admin_grant(auth.clone()), ask_replicas };
         let routes = gateway.routes().merge(page).merge(ops.router());
         tasks.spawn("listener", public.serve(Some(gateway.engine.clone()), routes, stop.clone()));
-        tracing::info!(public = %public_addr, admin = %admin_addr, "listening");
+        tracing::info!(public = %public_addr, admin = %admin_addr, tls = tls.is_some(), "listening");
         serving.set_ready();
         let grace = config.shared.operation.shutdown_grace;
-        Ok(Self { gateway, tasks, stop_sources, stop, serving, grace, auth, _lag: lag })
+        Ok(Self { gateway, tasks, stop_sources, stop, serving, grace, auth, tls, metrics, _lag: lag })
     }
 
     /// Takes over what may change while the process runs.
     fn reload_with(&self, reload: Reload) {
         let (engine, auth) = (self.gateway.engine.clone(), self.auth.clone());
+        let (tls, metrics) = (self.tls.clone(), self.metrics.clone());
         let apply = move |config: &Config| {
+            // First, since it can fail, and then nothing else may have changed.
+            renew_certificate(tls.as_ref(), config, &metrics)?;
             engine.set_admittance(config.shared.edge.admittance());
             auth.reload();
+            Ok(())
         };
         self.tasks.spawn("reload", reload.run(apply, self.stop.clone()));
     }
@@ -168,6 +180,22 @@ impl App {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+fn note_expiry(pair: &Pair, metrics: &Metrics) {
+    metrics.tls_certificate_expires.set(pair.holds_until().unwrap_or_default());
+}
+
+/// Whether TLS is spoken at all is decided once, at start.
+fn renew_certificate(tls: Option<&Tls>, config: &Config, metrics: &Metrics) -> Result<(), String> {
+    let (Some(tls), Some(files)) = (tls, config.shared.ports.tls()) else { return Ok(()) };
+    let pair = files.load().map_err(|error| {
+        metrics.tls_reloads_failed.inc();
+        error.to_string()
+    })?;
+    note_expiry(&pair, metrics);
+    tls.replace(pair);
+    Ok(())
 }
 
 async fn serve_admin(listener: TcpListener, parts: Admin, stop: CancellationToken) {

@@ -19,9 +19,14 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::mpsc,
     time::{Instant, sleep, timeout},
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, pki_types::ServerName},
 };
 use tokio_tungstenite::{
     client_async,
@@ -82,6 +87,8 @@ pub struct Canary {
     entrance: Entrance,
     /// Of the public port.
     address: SocketAddr,
+    /// How the public port is spoken to, if it speaks TLS.
+    tls: Option<Arc<ClientConfig>>,
     /// By which the edge knows our own session.
     key: Arc<str>,
     interval: Duration,
@@ -104,11 +111,12 @@ struct Flight {
 }
 
 impl Canary {
-    /// A canary of this process. `key` is what the edge was told.
+    /// A canary of this process. `public` is the port, with how to speak TLS to it; `key` is what the edge was
+    /// told.
     #[must_use]
     pub fn new(
         entrance: Entrance,
-        public: SocketAddr,
+        (public, tls): (SocketAddr, Option<Arc<ClientConfig>>),
         key: Arc<str>,
         interval: Duration,
         metrics: Arc<Metrics>,
@@ -124,6 +132,7 @@ impl Canary {
         Self {
             entrance,
             address: (ip, public.port()).into(),
+            tls,
             key,
             interval,
             metrics,
@@ -212,11 +221,22 @@ impl Canary {
 
     /// A viewer like any other, up to the end of its connection.
     async fn listen(&self, backoff: &mut Backoff) -> Result<(), String> {
+        let connecting = TcpStream::connect(self.address);
+        let tcp = timeout(STEP_TIMEOUT, connecting).await.map_err(|_| "no answer".to_owned())?;
+        let tcp = tcp.map_err(|error| error.to_string())?;
+        let Some(tls) = self.tls.clone() else { return self.watch(tcp, backoff).await };
+        let handshake = TlsConnector::from(tls).connect(ServerName::from(self.address.ip()), tcp);
+        let tls = timeout(STEP_TIMEOUT, handshake).await.map_err(|_| "no TLS".to_owned())?;
+        // On the heap: a canary without TLS holds no room for it.
+        Box::pin(self.watch(tls.map_err(|error| error.to_string())?, backoff)).await
+    }
+
+    async fn watch<S>(&self, stream: S, backoff: &mut Backoff) -> Result<(), String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket&own={}", self.address, self.key);
-        let connecting = async {
-            let tcp = TcpStream::connect(self.address).await.map_err(|error| error.to_string())?;
-            client_async(url, tcp).await.map_err(|error| error.to_string())
-        };
+        let connecting = async { client_async(url, stream).await.map_err(|error| error.to_string()) };
         let connected = timeout(STEP_TIMEOUT, connecting).await;
         let (mut socket, _) = connected.unwrap_or_else(|_| Err("no answer".to_owned()))?;
         let failed = |error: tungstenite::Error| error.to_string();

@@ -1,5 +1,5 @@
-//! What changes while the process runs: keys for tokens, origins, trusted proxies and limits, on SIGHUP or
-//! when one of the files changes that they stand in.
+//! What changes while the process runs: the certificate, keys for tokens, origins, trusted proxies and limits,
+//! on SIGHUP or when one of the files changes that they stand in.
 //!
 //! Invariant: a configuration that cannot be read, or does not fit together, changes nothing.
 
@@ -34,8 +34,8 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Hands each new configuration to `apply`, until `stop`.
-    pub async fn run(mut self, apply: impl Fn(&Config), stop: CancellationToken) {
+    /// Hands each new configuration to `apply`, which takes all of it or says why not, until `stop`.
+    pub async fn run(mut self, apply: impl Fn(&Config) -> Result<(), String>, stop: CancellationToken) {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut used = self.fingerprint();
@@ -57,10 +57,9 @@ impl Reload {
             };
             used = self.fingerprint();
             seen.clone_from(&used);
-            match (self.reread)() {
-                Ok(config) => {
-                    apply(&config);
-                    tracing::info!(reason, "keys, origins and limits were read again");
+            match (self.reread)().and_then(|config| apply(&config)) {
+                Ok(()) => {
+                    tracing::info!(reason, "certificate, keys, origins and limits were read again");
                 }
                 Err(error) => {
                     tracing::error!(reason, error, "the configuration stays as it was");

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use tokio::time::timeout;
 
 use super::{FAILED, runtime, say};
-use crate::{config::Config, source::kafka, store::Redis};
+use crate::{config::Config, source::kafka, store::Redis, transport::TlsFiles};
 
 /// An answer that takes longer would be no good to a running gateway either.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -27,6 +27,9 @@ pub(super) fn run(config: &Config) -> ExitCode {
         config.shared.ports.admin_listen
     ));
     let mut healthy = true;
+    if let Some(tls) = config.shared.ports.tls() {
+        healthy &= report(&format!("certificate {}", tls.certificate.display()), &certificate(&tls));
+    }
     if let Some(redis) = &config.redis {
         healthy &= report(&format!("redis {redis}"), &runtime.block_on(ping(redis)));
     }
@@ -34,6 +37,18 @@ pub(super) fn run(config: &Config) -> ExitCode {
         healthy &= ask_for_topics(kafka);
     }
     ExitCode::from(if healthy { 0 } else { FAILED })
+}
+
+/// Whether it can be shown, and until when.
+fn certificate(files: &TlsFiles) -> Result<String, String> {
+    let pair = files.load().map_err(|error| error.to_string())?;
+    let Some(until) = pair.holds_until().and_then(|until| jiff::Timestamp::from_second(until).ok()) else {
+        return Ok("fits its key".to_owned());
+    };
+    if until < jiff::Timestamp::now() {
+        return Err(format!("expired at {until}"));
+    }
+    Ok(format!("fits its key, holds until {until}"))
 }
 
 /// As it is written on the command line.

@@ -107,9 +107,9 @@ impl Config {
             demo: run.demo,
             cluster: run.cluster.for_redis(redis.is_some()),
             redis,
-            shared: run.shared,
             unknown_variables: environment.unknown_variables(),
-            files: environment.files(),
+            files: environment.files().into_iter().chain(run.shared.ports.files()).collect(),
+            shared: run.shared,
         })
     }
 
@@ -131,9 +131,9 @@ impl Config {
             legacy_publish: false,
             demo: run.demo,
             cluster: None,
-            shared: run.shared,
             unknown_variables: environment.unknown_variables(),
-            files: environment.files(),
+            files: environment.files().into_iter().chain(run.shared.ports.files()).collect(),
+            shared: run.shared,
         })
     }
 }

@@ -85,7 +85,11 @@ impl SharedOptions {
                 ports.admin_listen
             ));
         }
-        Ok(())
+        match (&ports.tls_cert, &ports.tls_key) {
+            (Some(_), None) => bad("FLEETCAST_TLS_KEY (--tls-key) is required with FLEETCAST_TLS_CERT"),
+            (None, Some(_)) => bad("FLEETCAST_TLS_CERT (--tls-cert) is required with FLEETCAST_TLS_KEY"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -173,6 +177,26 @@ pub struct PortOptions {
     /// Admin address: `/livez`, `/readyz`, `/metrics`, `/debug/…`. Not for the public.
     #[arg(long, env = "FLEETCAST_ADMIN_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     pub admin_listen: SocketAddr,
+    /// Certificate of the public port, in PEM: its own first, then the chain. With it the port speaks TLS and
+    /// nothing else. Read again when it changes, and on SIGHUP.
+    #[arg(long, env = "FLEETCAST_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of the certificate, in PEM
+    #[arg(long, env = "FLEETCAST_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+}
+
+impl PortOptions {
+    /// Where the certificate and its key stand, if the public port is to speak TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<transport::TlsFiles> {
+        let (certificate, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(transport::TlsFiles { certificate, key })
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        [&self.tls_cert, &self.tls_key].into_iter().flatten().cloned()
+    }
 }
 
 /// Whose pages may connect.

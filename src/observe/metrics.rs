@@ -190,6 +190,12 @@ metrics! {
     accept_errors: Counter as "accept_errors",
     /// Connections refused on the public port because there were too many that are no websockets.
     accepts_refused: Counter as "accepts_refused",
+    /// TLS handshakes that were broken, or not finished in time.
+    tls_handshakes_failed: Counter as "tls_handshakes_failed",
+    /// Certificates that were to replace the one in use and could not be used.
+    tls_reloads_failed: Counter as "tls_reloads_failed",
+    /// Until when the certificate in use holds, in seconds since 1970; 0 without TLS.
+    tls_certificate_expires: Gauge as "tls_certificate_expires_timestamp_seconds",
     /// Connections on the public port that are no websockets.
     http_connections: Gauge as "http_connections",
     /// Websockets closed for breaking the websocket protocol.

@@ -129,6 +129,12 @@ impl Incoming {
         }
     }
 
+    /// What it holds of what is not finished.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn bytes(&self) -> usize {
+        self.partial.len() + self.message.as_ref().map_or(0, |message| message.data.len())
+    }
+
     fn fragment(
         &mut self,
         mut message: Box<Fragments>,

@@ -10,14 +10,16 @@ use axum::{Router, body::Body};
 use http::Request;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::Instant,
 };
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Engine, REQUEST_TIMEOUT};
+use super::{Engine, REQUEST_TIMEOUT, Tls};
 use crate::observe::Metrics;
 
 /// How long to wait when the process has no descriptors left.
@@ -44,7 +46,8 @@ pub struct PeerAddr(pub SocketAddr);
 pub struct ListenerOptions {
     /// How many HTTP connections there may be. Websockets have left HTTP and count as sessions.
     pub connections_max: usize,
-    /// How long the head of a request may take. The first byte of a connection has as long.
+    /// How long the head of a request may take. The first byte of a connection has as long, and with TLS
+    /// its whole handshake.
     pub head_timeout: Duration,
 }
 
@@ -61,6 +64,7 @@ impl ListenerOptions {
 pub struct Listener {
     socket: TcpListener,
     options: ListenerOptions,
+    tls: Option<Tls>,
     metrics: Arc<Metrics>,
     complained: Option<Instant>,
 }
@@ -78,7 +82,13 @@ impl Listener {
         prepare(&socket);
         socket.listen(4096)?;
         let socket = TcpListener::from_std(socket.into())?;
-        Ok(Self { socket, options, metrics, complained: None })
+        Ok(Self { socket, options, tls: None, metrics, complained: None })
+    }
+
+    /// Speaks TLS, and nothing else, from now on.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The bound address.
@@ -105,12 +115,22 @@ impl Listener {
                     Ok((stream, peer)) => {
                         let (engine, router, stop) = (engine.clone(), router.clone(), stop.clone());
                         let head_timeout = self.options.head_timeout;
-                        connections.spawn(async move {
-                            let first = first(engine, stream, peer, head_timeout, &stop).await;
-                            if let Some(stream) = first {
-                                connection(stream, peer, router, head_timeout, stop).await;
-                            }
-                        });
+                        // Two tasks and not one: who comes without TLS need not hold room for it.
+                        if let Some(tls) = self.tls.clone() {
+                            let metrics = self.metrics.clone();
+                            connections.spawn(async move {
+                                if let Some(stream) = secure(&tls, stream, head_timeout, &metrics, &stop).await {
+                                    connection(stream, peer, router, head_timeout, stop).await;
+                                }
+                            });
+                        } else {
+                            connections.spawn(async move {
+                                let first = first(engine, stream, peer, head_timeout, &stop).await;
+                                if let Some(stream) = first {
+                                    connection(stream, peer, router, head_timeout, stop).await;
+                                }
+                            });
+                        }
                     }
                     Err(error) => self.failed(&error).await,
                 },
@@ -127,8 +147,10 @@ impl Listener {
 
     fn refuse(&mut self, stream: &TcpStream) {
         self.metrics.accepts_refused.inc();
-        // Best effort: whoever has sent nothing yet can read it.
-        stream.try_write(BUSY).ok();
+        // Best effort: whoever has sent nothing yet can read it. There is no saying it in TLS without a handshake.
+        if self.tls.is_none() {
+            stream.try_write(BUSY).ok();
+        }
         if self.may_complain() {
             tracing::warn!(connections_max = self.options.connections_max, "too many HTTP connections");
         }
@@ -177,8 +199,26 @@ async fn first(
     stop.run_until_cancelled(taking).await?.ok()?
 }
 
-async fn connection(
+/// The TLS handshake. Who breaks it or does not finish it is gone, and counted.
+async fn secure(
+    tls: &Tls,
     stream: TcpStream,
+    head_timeout: Duration,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Option<TlsStream<TcpStream>> {
+    let accepting = tokio::time::timeout(head_timeout, tls.acceptor().accept(stream));
+    match stop.run_until_cancelled(accepting).await? {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(_)) | Err(_) => {
+            metrics.tls_handshakes_failed.inc();
+            None
+        }
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     router: Router,
     head_timeout: Duration,
@@ -217,9 +257,14 @@ mod tests {
     }
 
     fn serve(connections_max: usize, head_timeout: Duration) -> Served {
+        serve_with(connections_max, head_timeout, None)
+    }
+
+    fn serve_with(connections_max: usize, head_timeout: Duration, tls: Option<Tls>) -> Served {
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let options = ListenerOptions { connections_max, head_timeout };
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options, metrics.clone()).unwrap();
+        let listener = listener.with_tls(tls);
         let addr = listener.addr().unwrap();
         let broken = get(async || -> &str { panic!("a bug in one request") });
         let router = Router::new().route("/", get(async || "fine")).route("/broken", broken);
@@ -297,6 +342,27 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_tls_handshake_has_a_deadline_and_a_place_like_any_head() {
+        let served = serve_with(2, Duration::from_millis(400), Some(Tls::for_test()));
+        let begun = Instant::now();
+        let mut silent = TcpStream::connect(served.addr).await.unwrap();
+        let mut trickling = TcpStream::connect(served.addr).await.unwrap();
+        until(&served, 2).await;
+        // The beginning of a record that never ends.
+        trickling.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
+        assert_eq!(rest(&mut TcpStream::connect(served.addr).await.unwrap()).await, "");
+        assert_eq!(served.metrics.accepts_refused.get(), 1);
+        until(&served, 0).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!((rest(&mut silent).await.as_str(), rest(&mut trickling).await.as_str()), ("", ""));
+        // Who speaks no TLS is no guest either.
+        assert!(!ask(served.addr, REQUEST).await.contains("HTTP"));
+        assert_eq!(served.metrics.tls_handshakes_failed.get(), 3);
+        served.stop.cancel();
+        served.task.await.unwrap();
     }
 
     #[tokio::test]

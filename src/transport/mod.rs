@@ -6,8 +6,11 @@
 
 mod bridge;
 mod client_address;
+mod encrypted;
 mod engine;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod handshake;
 mod heartbeat;
 mod incoming;
@@ -19,10 +22,11 @@ mod session;
 mod sessions;
 mod shared_frame;
 mod short_way;
+mod tls;
 mod upgrade;
 mod wire;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod test_client;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -33,11 +37,12 @@ pub use handshake::{Handshake, Origins};
 pub use listener::{Listener, ListenerOptions, PeerAddr};
 pub use session::{BARRIER_EVENT, Sent, Session};
 pub use shared_frame::{event_frame, packet_frames, put_event_frame};
+pub use tls::{BadPair, Pair, Tls, TlsFiles};
 
 use crate::values::Network;
 
 pub(crate) use sessions::Shared;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use test_client::TestClient;
 
 /// Engine.IO protocol versions: 3 is spoken by `socket.io-client` 2, 4 by 3 and later.

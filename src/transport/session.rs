@@ -280,7 +280,9 @@ impl Session {
     /// Writes as much as the transport takes; the reading task waits for the rest.
     pub(super) fn flush(&self, state: &mut State) {
         self.write(state);
-        if !state.outbox.is_empty() && matches!(state.link, Link::Websocket(_)) {
+        if let Link::Websocket(wire) = &state.link
+            && (!state.outbox.is_empty() || wire.is_holding())
+        {
             Self::wake_reader(state);
         }
     }
@@ -304,7 +306,7 @@ impl Session {
             Link::Websocket(wire) => match wire.write(&mut state.outbox) {
                 Ok(written) => {
                     self.shared.metrics.sent_bytes.inc_by(written as u64);
-                    if state.outbox.is_empty() {
+                    if state.outbox.is_empty() && !wire.is_holding() {
                         state.stalled_since_ms = 0;
                     } else {
                         if written > 0 || state.stalled_since_ms == 0 {
@@ -331,7 +333,7 @@ impl Session {
     /// Returns when there is something in the inbox, the session is closed, or the socket has no more.
     pub(super) fn drive(&self, state: &mut State, cx: &mut Context<'_>) {
         while let Link::Websocket(wire) = &mut state.link {
-            if !state.outbox.is_empty() && wire.poll_writable(cx) {
+            if (!state.outbox.is_empty() || wire.is_holding()) && wire.poll_writable(cx) {
                 self.write(state);
                 continue;
             }
@@ -454,7 +456,8 @@ impl Session {
             return self.close_locked(state, CloseReason::Slow, None);
         }
         // A client that is still taking a backlog is alive, however late its pong is.
-        let draining = !state.outbox.is_empty();
+        let held = matches!(&state.link, Link::Websocket(wire) if wire.is_holding());
+        let draining = held || !state.outbox.is_empty();
         match state.heartbeat.due(now_ms, options, draining) {
             super::heartbeat::Due::Nothing => {}
             super::heartbeat::Due::Ping => {

@@ -76,7 +76,7 @@ impl Engine {
 }
 
 /// A whole request head of the usual kind, and its length.
-fn head(bytes: &[u8]) -> Option<(usize, Parts)> {
+pub(super) fn head(bytes: &[u8]) -> Option<(usize, Parts)> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(len) = request.parse(bytes).ok()? else { return None };

@@ -23,12 +23,16 @@ impl TestClient {
 
     /// The same, whose session has a websocket.
     pub(super) fn over(queue_bytes: usize, wire: Option<Wire>) -> Self {
+        Self::with(queue_bytes, Protocol::V4, wire)
+    }
+
+    pub(super) fn with(queue_bytes: usize, protocol: Protocol, wire: Option<Wire>) -> Self {
         let options = EngineOptions { viewer_queue_bytes: queue_bytes, ..EngineOptions::default() };
         let shared = Arc::new(Shared::new(options, Arc::new(Metrics::default())));
         let (parts, ()) = http::Request::new(()).into_parts();
         let handshake = Handshake::new(&parts, Ipv4Addr::LOCALHOST.into(), 0);
         let id = SessionId(random_id());
-        let session = Arc::new(Session::new(id, Protocol::V4, false, handshake, shared, wire));
+        let session = Arc::new(Session::new(id, protocol, false, handshake, shared, wire));
         session.lock().outbox.set_connected();
         Self { session }
     }

@@ -13,10 +13,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tungstenite::handshake::derive_accept_key;
 
 use super::{
     Engine, Handshake, Protocol, Session,
+    encrypted::Encrypted,
     engine::Opening,
     frame::{Opcode, server_frame},
     incoming::Event,
@@ -65,11 +67,17 @@ pub(super) fn accept(method: &Method, headers: &HeaderMap) -> Result<Response, B
     Ok(response)
 }
 
-/// The socket behind a finished HTTP upgrade, and what was read behind the request.
-async fn socket_of(request: Request<Body>) -> Option<(TcpStream, Vec<u8>)> {
+/// The websocket behind a finished HTTP upgrade, and what was read behind the request.
+async fn socket_of(request: Request<Body>) -> Option<(Wire, Vec<u8>)> {
     let upgraded: Upgraded = hyper::upgrade::on(request).await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(plain) => Some((Wire::new(plain.io.into_inner()), plain.read_buf.to_vec())),
+        Err(upgraded) => {
+            let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+            let (socket, session) = parts.io.into_inner().into_inner();
+            Some((Wire::over_tls(socket, Encrypted::new(session)), parts.read_buf.to_vec()))
+        }
+    }
 }
 
 /// A websocket without a session: opens one.
@@ -84,8 +92,8 @@ pub(super) fn direct(
         Err(refused) => return *refused,
     };
     tokio::spawn(async move {
-        if let Some((socket, mut read_ahead)) = socket_of(request).await {
-            let opening = Opening { wire: Wire::new(socket), answer: b"", read_ahead: &mut read_ahead };
+        if let Some((wire, mut read_ahead)) = socket_of(request).await {
+            let opening = Opening { wire, answer: b"", read_ahead: &mut read_ahead };
             engine.start(protocol, false, handshake, Some(opening));
         }
     });
@@ -104,14 +112,14 @@ pub(super) fn existing(session: Arc<Session>, request: Request<Body>) -> Respons
     };
     session.probe_begun.notify_waiters();
     tokio::spawn(async move {
-        let Some((socket, read_ahead)) = socket_of(request).await else {
+        let Some((wire, read_ahead)) = socket_of(request).await else {
             return session.end_probe(free);
         };
         if !free {
             return; // Node closes a second websocket of a session, and keeps the first.
         }
         let deadline = Duration::from_millis(session.shared.options.upgrade_timeout_ms);
-        match tokio::time::timeout(deadline, probe(&session, Wire::new(socket), read_ahead)).await {
+        match tokio::time::timeout(deadline, probe(&session, wire, read_ahead)).await {
             Ok(Some((wire, rest))) => {
                 session.attach(wire, rest);
             }

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
 use super::{
+    encrypted::Encrypted,
     frame::{Opcode, server_frame},
     incoming::{Event, Incoming},
     outbox::Outbox,
@@ -50,15 +51,25 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Wire {
     socket: TcpStream,
+    /// Between the frames and the socket, if the client speaks TLS to us.
+    tls: Option<Encrypted>,
     incoming: Incoming,
     /// The peer has gone: there is nobody to say goodbye to.
     is_over: bool,
 }
 
 impl Wire {
-    /// `read_ahead`: bytes that the HTTP layer read behind the handshake request.
     pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket, incoming: Incoming::default(), is_over: false }
+        Self { socket, tls: None, incoming: Incoming::default(), is_over: false }
+    }
+
+    pub(super) fn over_tls(socket: TcpStream, tls: Encrypted) -> Self {
+        Self { tls: Some(tls), ..Self::new(socket) }
+    }
+
+    /// Something has left the outbox, and the kernel has not taken it.
+    pub(super) fn is_holding(&self) -> bool {
+        self.tls.as_ref().is_some_and(Encrypted::is_holding)
     }
 
     /// Parses bytes that were read elsewhere.
@@ -76,37 +87,73 @@ impl Wire {
     /// Reads what is there. `Pending` registers the task.
     pub(super) fn poll_events(&mut self, cx: &mut Context<'_>, max_bytes: usize) -> Poll<Read> {
         loop {
+            // What is decrypted already is not the socket's any more, and may be all that comes.
+            if self.tls.is_some()
+                && let Some(read) = self.read(max_bytes)
+            {
+                return Poll::Ready(read);
+            }
             match self.socket.poll_read_ready(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(Read::end(End::Error)),
                 Poll::Ready(Ok(())) => {}
             }
-            let read = SCRATCH.with_borrow_mut(|scratch| match not_now(self.socket.try_read(scratch)) {
-                Ok(None) => None,
-                Ok(Some(0)) => Some(Read::end(End::Eof)),
-                Ok(Some(len)) => Some(self.feed(&mut scratch[..len], max_bytes)),
-                Err(_) => Some(Read::end(End::Error)),
-            });
-            if let Some(read) = read {
-                self.is_over = matches!(read.end, Some(End::Eof | End::Error));
+            if let Some(read) = self.read(max_bytes) {
                 return Poll::Ready(read);
             }
         }
     }
 
+    /// One read, if there is anything.
+    fn read(&mut self, max_bytes: usize) -> Option<Read> {
+        let read = SCRATCH.with_borrow_mut(|scratch| {
+            let read = match &mut self.tls {
+                None => self.socket.try_read(scratch),
+                Some(tls) => tls.read(&self.socket, scratch),
+            };
+            match not_now(read) {
+                Ok(None) => None,
+                Ok(Some(0)) => Some(Read::end(End::Eof)),
+                Ok(Some(len)) => Some(self.feed(&mut scratch[..len], max_bytes)),
+                Err(_) => Some(Read::end(End::Error)),
+            }
+        })?;
+        self.is_over = matches!(read.end, Some(End::Eof | End::Error));
+        Some(read)
+    }
+
     /// Writes `frames` at once, as far as the kernel takes them; nothing may wait before them. It goes past
     /// tokio's record of the socket, which lies elsewhere in memory and is of use only when the kernel takes
     /// no more: then [`Self::write`] goes on, and finds that out for itself.
+    ///
+    /// With TLS it takes nothing: what is queued is encrypted from the queue.
     pub(super) fn write_now(&self, frames: &[u8]) -> io::Result<usize> {
+        if self.tls.is_some() {
+            return Ok(0);
+        }
         match rustix::net::send(&self.socket, frames, SendFlags::NOSIGNAL) {
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             sent => sent.map_err(io::Error::from),
         }
     }
 
-    /// Writes as much of `outbox` as the kernel takes.
+    /// Writes as much of `outbox` as the kernel takes; returns how many bytes it took.
     pub(super) fn write(&mut self, outbox: &mut Outbox) -> io::Result<usize> {
         let mut total = 0;
+        if let Some(tls) = &mut self.tls {
+            loop {
+                total += tls.flush(&self.socket)?;
+                if tls.is_holding() || outbox.is_empty() {
+                    return Ok(total);
+                }
+                let encrypted = {
+                    let mut slices = Outbox::empty_slices();
+                    let count = outbox.slices(&mut slices);
+                    tls.encrypt(&slices[..count])?
+                };
+                outbox.advance(encrypted);
+            }
+        }
         while !outbox.is_empty() {
             let written = {
                 let mut slices = Outbox::empty_slices();
@@ -139,6 +186,9 @@ impl Wire {
         outbox.push_packet(server_frame(Opcode::Close, &payload), 0);
         // Often it is a write that finds out that the peer has gone.
         self.write(outbox).ok()?;
+        if let Some(tls) = self.tls.take() {
+            tls.close(&self.socket);
+        }
         socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write).ok();
         Some(self.socket)
     }
@@ -155,12 +205,13 @@ mod tests {
     use std::time::Duration;
 
     use tokio::{
-        io::AsyncReadExt,
+        io::{AsyncRead, AsyncReadExt},
         net::{TcpListener, TcpStream},
     };
+    use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
     use super::*;
-    use crate::transport::{Bridge, Sent, TestClient, frame::parse_server_frame};
+    use crate::transport::{Bridge, Sent, TestClient, Tls, frame::parse_server_frame};
 
     /// Each is larger than all that [`narrow`] holds.
     const FRAMES: usize = 100;
@@ -176,10 +227,49 @@ mod tests {
         (server, client)
     }
 
+    /// The same with TLS between them.
+    async fn narrow_tls() -> (Wire, impl AsyncRead + Unpin + Send) {
+        let (server, client) = narrow().await;
+        let tls = Tls::for_test();
+        let connector = TlsConnector::from(tls.own_client());
+        let name = ServerName::try_from("localhost").unwrap();
+        let (acceptor, connecting) = (tls.acceptor(), connector.connect(name, client));
+        let (server, client) = tokio::join!(acceptor.accept(server), connecting);
+        let (socket, session) = server.unwrap().into_inner();
+        (Wire::over_tls(socket, Encrypted::new(session)), client.unwrap())
+    }
+
     #[tokio::test]
     async fn what_the_kernel_takes_in_part_goes_on_in_order_and_heartbeats_fall_between_frames() {
-        let (server, mut socket) = narrow().await;
-        let client = TestClient::over(4 << 20, Some(Wire::new(server)));
+        let (server, client) = narrow().await;
+        goes_on_in_order(Wire::new(server), client).await;
+    }
+
+    #[tokio::test]
+    async fn the_same_holds_with_tls() {
+        let (wire, client) = narrow_tls().await;
+        goes_on_in_order(wire, client).await;
+    }
+
+    #[tokio::test]
+    async fn with_tls_the_queue_is_bounded_and_who_takes_nothing_is_closed() {
+        let (wire, _client) = narrow_tls().await;
+        let frame = server_frame(Opcode::Text, &[b'x'; 20_000]);
+        let client = TestClient::over(100_000, Some(wire));
+        let sent = (0..1000).take_while(|_| client.session.send(&frame) == Sent::Yes).count();
+        // The kernel's two buffers, a record, and the queue.
+        assert!((5..30).contains(&sent), "{sent}");
+        assert_eq!(client.session.send(&frame), Sent::Full);
+        assert!(client.session.backlog_bytes() < 100_000 + frame.len());
+        client.session.sweep(client.session.shared.now_ms() + 29_000);
+        assert!(!client.session.is_closed(), "it has half a minute");
+        client.session.sweep(client.session.shared.now_ms() + 31_000);
+        assert_eq!(client.session.close_reason(), Some(crate::transport::CloseReason::Slow));
+        assert_eq!(client.session.backlog_bytes(), 0);
+    }
+
+    async fn goes_on_in_order(wire: Wire, mut socket: impl AsyncRead + Unpin + Send + 'static) {
+        let client = TestClient::over(4 << 20, Some(wire));
         // socketioxide's side: whoever reads the bridge drives the socket.
         let mut bridge = Bridge::new(client.session.clone());
         let driver = tokio::spawn(async move { bridge.read_u8().await });
