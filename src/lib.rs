@@ -23,6 +23,8 @@ pub mod config;
 pub mod dispatch;
 pub mod feed;
 pub mod fleet;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod http;
 pub mod observe;

@@ -186,9 +186,8 @@ impl Fleet {
 
     /// The number in a cursor of this fleet's present history.
     pub(super) fn resume_after(&self, cursor: &str) -> Option<u64> {
-        let (epoch, seq) = cursor.rsplit_once('.')?;
-        let seq = seq.parse().ok()?;
-        (epoch.parse() == Ok(self.epoch) && seq <= self.state.seq()).then_some(seq)
+        let (epoch, seq) = read_cursor(cursor)?;
+        (epoch == self.epoch && seq <= self.state.seq()).then_some(seq)
     }
 
     /// Adds a member, or lets it wait for the fleet's state. One that wants a snapshot is then held
@@ -471,4 +470,10 @@ impl Drop for Fleet {
         self.memberships.dec_by(i64::try_from(self.members.len()).unwrap_or(i64::MAX));
         self.fleets.dec();
     }
+}
+
+/// A cursor's history and number.
+pub(super) fn read_cursor(cursor: &str) -> Option<(Epoch, u64)> {
+    let (epoch, seq) = cursor.rsplit_once('.')?;
+    Some((epoch.parse().ok()?, seq.parse().ok()?))
 }

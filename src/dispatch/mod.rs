@@ -9,6 +9,8 @@ mod audience;
 mod encode;
 mod fan_out;
 mod fleet;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod member;
 mod membership;
 pub mod regions;

@@ -120,6 +120,9 @@ impl ChannelMessage {
         let mut body = Reader(parts.next().unwrap_or_default());
         let received_ms = i64::from_le_bytes(body.take()?);
         let count = u32::from_le_bytes(body.take()?) as usize;
+        if u64::checked_add(first_seq, count as u64).is_none() {
+            return Err(BadMessage("sequence numbers beyond the last one"));
+        }
         // Not `with_capacity(count)`: the count is only believed as far as there are bytes for it.
         let mut updates = Vec::with_capacity(count.min(body.0.len() / 14));
         for _ in 0..count {

@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 
 use super::FleetId;
 
+/// Records are read by recursion along the pointers, as far as the JSON parser goes at most: 128.
+const LEVELS_MAX: usize = 64;
+
 /// What Fleetcast needs to know of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
@@ -59,6 +62,9 @@ pub enum InvalidFieldMap {
     /// The pointer is no JSON Pointer to a member.
     #[error("`{0}` is not a JSON Pointer, which starts with / and escapes ~ as ~0 and / as ~1")]
     Pointer(String),
+    /// No record could be read that deep.
+    #[error("`{0}` goes deeper than {LEVELS_MAX} levels")]
+    Deep(String),
     /// Two names point at the same value, or one into another's.
     #[error("`{0}` is, or lies within, the value of another field")]
     Overlap(String),
@@ -113,6 +119,9 @@ impl Node {
         let invalid = || InvalidFieldMap::Pointer(pointer.to_owned());
         let overlap = || InvalidFieldMap::Overlap(pointer.to_owned());
         let path = pointer.strip_prefix('/').ok_or_else(invalid)?;
+        if path.split('/').count() > LEVELS_MAX {
+            return Err(InvalidFieldMap::Deep(pointer.to_owned()));
+        }
         let mut node = self;
         for token in path.split('/') {
             let name = unescape(token).ok_or_else(invalid)?;
@@ -201,5 +210,7 @@ mod tests {
         no("lat=/pos,lon=/pos/lon", "/pos");
         no("lat=/pos/lat,lon=/pos", "/pos");
         no("lat=/lon", "/lon");
+        no(&format!("lat={}", "/a".repeat(LEVELS_MAX + 1)), "deeper than 64");
+        assert!(format!("lat={}", "/a".repeat(LEVELS_MAX)).parse::<FieldMap>().is_ok());
     }
 }

@@ -4,6 +4,8 @@
 mod channel;
 pub mod encode;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod id;
 mod merge;
 mod parse;

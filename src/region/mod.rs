@@ -27,6 +27,8 @@ mod cells;
 mod cover;
 pub mod encode;
 mod engine;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod index;
 mod interest;
 mod known;

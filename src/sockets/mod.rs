@@ -8,6 +8,8 @@ mod allowance;
 mod canary;
 mod connect;
 mod expiry;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod handshake;
 mod history;
 mod local;

@@ -6,6 +6,8 @@
 
 mod broadcast;
 mod dialect;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod message;
 mod msgpack;
 mod names;

@@ -152,7 +152,7 @@ proptest! {
 
     #[test]
     fn no_bytes_break_the_decoders(bytes in vec(any::<u8>(), 0..200)) {
-        decode_all(&bytes);
+        fuzzing::adapter(&bytes);
     }
 
     #[test]
@@ -173,23 +173,8 @@ proptest! {
                 let at = at.index(bytes.len());
                 bytes[at] = *byte;
             }
-            decode_all(&bytes);
-            decode_all(&bytes[..cut.index(bytes.len())]);
+            fuzzing::adapter(&bytes);
+            fuzzing::adapter(&bytes[..cut.index(bytes.len())]);
         }
     }
-}
-
-/// What survives decoding must be fit for dashboards, and for the cluster.
-fn decode_all(bytes: &[u8]) {
-    let names = Names::new("socket.io", "/").unwrap();
-    if let Ok(incoming) = Incoming::open(bytes)
-        && let Ok(event) = incoming.event()
-    {
-        assert!(EncodedEvent::from_json(event.data(), event.attachments().to_vec()).is_ok(), "{event:?}");
-    }
-    if let Ok(request) = RequestFrame::decode(bytes) {
-        drop(request.frame(&names));
-    }
-    drop(ResponseFrame::decode(bytes));
-    drop(RequestFrame::answer_to_unreadable(bytes));
 }

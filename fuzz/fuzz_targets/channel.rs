@@ -1,0 +1,4 @@
+//! See `channel` in `src/fuzzing.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fleetcast::fuzzing::run("channel", bytes));

@@ -1,0 +1,4 @@
+//! See `region` in `src/fuzzing.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fleetcast::fuzzing::run("region", bytes));

@@ -1,0 +1,4 @@
+//! See `websocket` in `src/fuzzing.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fleetcast::fuzzing::run("websocket", bytes));
