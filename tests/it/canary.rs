@@ -82,7 +82,7 @@ async fn a_redis_that_froze_or_died_makes_a_relay_unready_until_messages_arrive(
 
 #[tokio::test]
 async fn with_a_topic_of_its_own_it_goes_through_kafka_and_redis_of_all_replicas() {
-    let mut kafka = Kafka::start().await;
+    let kafka = Kafka::start().await;
     let mut redis = RedisServer::start().await;
     let topic = kafka.topic("canary", 1).await;
     let fields = "asset=/meta/asset,fleet=/meta/fleet,ts=/time";

@@ -22,6 +22,8 @@ mod clients;
 mod cluster;
 /// What the edge answers, with Node's own error codes.
 mod edge;
+/// Faults that have no place of their own.
+mod faults;
 /// Updates of watched fleets through Redis, in churn and outages.
 mod feed;
 /// Subscriptions beyond the legacy contract: acknowledgement, snapshot, updates, resume.
@@ -52,3 +54,5 @@ mod store;
 mod storm;
 /// House rules.
 mod tidy;
+/// TLS of the public port.
+mod tls;

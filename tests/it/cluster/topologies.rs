@@ -167,3 +167,40 @@ async fn a_user_of_redis_needs_no_more_than_the_adapters_channels() {
     assert!(refused.is_alive());
     assert_eq!(rust.member.server_count().await, Ok(2));
 }
+
+#[tokio::test]
+async fn a_slot_that_moves_to_another_node_takes_nobodys_room_with_it() {
+    let cluster = RedisCluster::start().await;
+    let sharded = ["--adapter", "sharded"];
+    let first = Replica::start_with(&cluster.url(0), &sharded).await;
+    let second = Replica::start_with(&cluster.url(1), &sharded).await;
+    eventually("they know each other", async || first.member.server_count().await == Ok(2)).await;
+    second.sockets.connect(R2, &["fleet-1"]).await;
+    let hears = async |word: &str| {
+        first.member.emit(&event(&format!("[\"{word}\"]")), &room("fleet-1"), &Flags::default());
+        second.sockets.packets(R2).contains(&format!("2[\"{word}\"]"))
+    };
+    eventually("it hears its room", async || hears("before").await).await;
+
+    let channel = "socket.io#/#fleet-1#";
+    let slot: usize = cluster.0[0].command(&["CLUSTER", "KEYSLOT", channel]).await;
+    let from = slot / 5461;
+    let to = (from + 1) % 3;
+    let slot = slot.to_string();
+    let id = async |node: usize| cluster.0[node].command::<String>(&["CLUSTER", "MYID"]).await;
+    let (old, new) = (id(from).await, id(to).await);
+    let set = async |node: usize, how: &str, whose: &str| {
+        cluster.0[node].command::<()>(&["CLUSTER", "SETSLOT", &slot, how, whose]).await;
+    };
+    set(to, "IMPORTING", &old).await;
+    set(from, "MIGRATING", &new).await;
+    for node in [to, from, (from + 2) % 3] {
+        set(node, "NODE", &new).await;
+    }
+    let there = async || {
+        let counts: (String, i64) = cluster.0[to].command(&["PUBSUB", "SHARDNUMSUB", channel]).await;
+        counts.1 == 1
+    };
+    eventually("it is subscribed where the slot is now", there).await;
+    eventually("it hears its room again", async || hears("after").await).await;
+}

@@ -66,7 +66,7 @@ async fn a_broker_that_is_away_at_first_and_later_is_waited_for() {
         ingestion.reason("kafka").is_some_and(|reason| reason.contains(&brokers))
     })
     .await;
-    let mut kafka = Kafka::start_on(port, port).await;
+    let kafka = Kafka::start_on(port, port).await;
     eventually("and what is missing", async || {
         ingestion.reason("kafka").is_some_and(|reason| reason.contains("restarted does not exist"))
     })

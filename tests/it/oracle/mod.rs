@@ -6,6 +6,7 @@
 //! adds, no seed repeats).
 
 mod dashboard;
+mod soak;
 mod telemetry;
 
 use std::{

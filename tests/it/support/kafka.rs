@@ -4,12 +4,13 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Mutex,
     time::Duration,
 };
 
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     message::{Headers, OwnedMessage},
@@ -34,7 +35,7 @@ pub struct Kafka {
     /// Where clients are told to go: the broker itself, or a proxy before it.
     brokers: String,
     dir: TempDir,
-    process: Process,
+    process: Mutex<Process>,
 }
 
 impl Kafka {
@@ -84,6 +85,7 @@ impl Kafka {
             .unwrap();
         assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
         let process = run(dir.path());
+        let process = Mutex::new(process);
         let kafka = Self { brokers: format!("127.0.0.1:{advertised_port}"), dir, process };
         kafka.wait_until_up().await;
         kafka
@@ -94,22 +96,22 @@ impl Kafka {
     }
 
     /// Kills it; what it has on disk stays.
-    pub fn stop(&mut self) {
-        self.process.kill9();
+    pub fn stop(&self) {
+        self.process.lock().unwrap().kill9();
     }
 
-    pub async fn start_again(&mut self) {
-        self.process = run(self.dir.path());
+    pub async fn start_again(&self) {
+        *self.process.lock().unwrap() = run(self.dir.path());
         self.wait_until_up().await;
     }
 
     /// Freezes it: connections stay open, nothing answers.
-    pub fn pause(&mut self) {
-        self.process.signal(Signal::STOP);
+    pub fn pause(&self) {
+        self.process.lock().unwrap().signal(Signal::STOP);
     }
 
-    pub fn resume(&mut self) {
-        self.process.signal(Signal::CONT);
+    pub fn resume(&self) {
+        self.process.lock().unwrap().signal(Signal::CONT);
     }
 
     /// A new topic.
@@ -128,10 +130,29 @@ impl Kafka {
         name.to_owned()
     }
 
+    /// A topic gets more partitions.
+    pub async fn add_partitions(&self, topic: &str, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+        let more = admin.create_partitions(&[NewPartitions::new(topic, partitions)], &options).await.unwrap();
+        assert!(more[0].is_ok(), "{more:?}");
+    }
+
+    /// Partition 0 forgets what is before `offset`, as when records grow too old.
+    pub async fn forget_before(&self, topic: &str, offset: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+        admin.delete_records(&list, &options).await.unwrap();
+    }
+
     pub fn producer(&self) -> FutureProducer {
         self.client()
             .set("message.max.bytes", "20000000")
             .set("linger.ms", "2")
+            // The order of a partition outlives a broker that is killed.
+            .set("enable.idempotence", "true")
             .set("queue.buffering.max.messages", "1000000")
             .create()
             .unwrap()
@@ -216,7 +237,7 @@ impl Kafka {
             }
             false
         });
-        assert!(up.await.unwrap(), "kafka did not start: {:?}", self.process.lines());
+        assert!(up.await.unwrap(), "kafka did not start: {:?}", self.process.lock().unwrap().lines());
     }
 }
 
