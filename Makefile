@@ -65,6 +65,20 @@ fmt: ## Format the Rust code
 bless: ## Write anew what is made from the code: the lists in docs/OPERATIONS.md, the types of the client
 	FLEETCAST_BLESS=1 $(CARGO) test --locked --lib -- reference types_of_the_client
 
+# `make fuzz TARGET=payload SECONDS_EACH=600` looks longer at one.
+SECONDS_EACH ?= 60
+.PHONY: fuzz
+fuzz: ## Fuzz what reads bytes from outside, a minute each; what is found is in fuzz/artifacts
+	CARGO="$(CARGO)" scripts/fuzz $(SECONDS_EACH) $(TARGET)
+
+# `make soak MINUTES=2` for a short look, `PUBLISH=1` to put the report into docs/RELIABILITY.md.
+MINUTES ?= 10
+.PHONY: soak
+soak: setup ## Everything that can fail, all at once, for some minutes; prints a report and draws charts
+	FLEETCAST_SOAK_MINUTES=$(MINUTES) $(if $(PUBLISH),FLEETCAST_SOAK_PUBLISH=1) \
+		$(CARGO) test --locked --test it -- --ignored --exact --nocapture \
+		oracle::soak::the_promise_holds_for_as_long_as_it_is_asked
+
 # `make bench SCENARIO=fanout PEERS=fleetcast,raw` measures a part of it, QUICK=1 takes a short look.
 .PHONY: bench
 bench: ## Measure; results and how they were taken are in docs/BENCHMARKS.md

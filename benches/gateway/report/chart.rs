@@ -15,13 +15,15 @@ const BAR_GAP: f64 = 14.0;
 const BAR_LEFT: f64 = 130.0;
 
 /// The same colour for the same gateway in every chart.
-const COLOURS: [(&str, &str); 6] = [
+const COLOURS: [(&str, &str); 8] = [
     ("raw", "#8a8f98"),
     ("fleetcast", "#e8590c"),
     ("fleetcast-paced", "#f2a36b"),
     ("socketioxide", "#3b82c4"),
     ("node-fixed", "#2f9e63"),
     ("node-leaky", "#a855c7"),
+    ("one replica", "#e8590c"),
+    ("other replica", "#3b82c4"),
 ];
 
 /// One gateway's points.
