@@ -47,7 +47,7 @@ impl TestClient {
             taken += entry.len();
             let mut rest = &entry[..];
             while let Some(frame) = parse_server_frame(rest) {
-                texts.push(String::from_utf8(frame.payload(rest).to_vec()).unwrap());
+                texts.push(String::from_utf8(frame.payload(rest).to_vec()).expect("texts are UTF-8"));
                 rest = &rest[frame.len()..];
             }
         }
