@@ -80,7 +80,11 @@ impl App {
         let (stop_sources, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = Tasks::default();
         let update_tasks = tasks.on(updates.handle());
-        let mut upstream = Upstream::build(config, &metrics, &readiness)?;
+        let mut upstream = {
+            // What it spawns belongs to updates, too.
+            let _entered = updates.handle().enter();
+            Upstream::build(config, &metrics, &readiness)?
+        };
         let interval = config.shared.canary.canary_interval;
         let own_key: Option<Arc<str>> =
             (!interval.is_zero()).then(|| format!("{:032x}", rand::random::<u128>()).into());

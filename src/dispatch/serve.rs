@@ -64,7 +64,7 @@ impl Budget {
         self.spend(SEND_COST * (1 + bytes / COPIED_BYTES));
     }
 
-    fn encoded(&mut self, bytes: usize) {
+    pub(super) fn encoded(&mut self, bytes: usize) {
         self.spend(SEND_COST * (1 + bytes / ENCODED_BYTES));
     }
 }

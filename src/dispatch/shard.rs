@@ -10,12 +10,13 @@ use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use futures_util::FutureExt;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     DispatchOptions, Head, Heads, Loader, Seen, ViewerId,
+    encode::burst_bytes,
     fan_out::Ages,
     fleet::{Fleet, Work},
     member::Joining,
@@ -146,25 +147,26 @@ impl Shard {
     ) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // Until then nobody is told about joins and leaves.
-        let mut gathering: Option<Instant> = None;
+        // While joins and leaves gather, nobody here is told about them.
+        let (gathered, mut gathering) = (sleep(GATHERING), false);
+        tokio::pin!(gathered);
         loop {
             let (busy, restless) = (!self.turns.is_empty(), !self.restless.is_empty());
-            let gathered = gathering.unwrap_or(self.started);
             // In no fixed order: a storm of joins must not keep updates waiting, nor the other way round.
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some(control) = controls.recv(), if gathering.is_none() => {
+                Some(control) = controls.recv(), if !gathering => {
                     self.control(control);
                     for _ in 1..CONTROLS_PER_TURN {
                         let Ok(control) = controls.try_recv() else { break };
                         self.control(control);
                     }
                     if controls.is_empty() {
-                        gathering = Some(Instant::now() + GATHERING);
+                        gathering = true;
+                        gathered.as_mut().reset(Instant::now() + GATHERING);
                     }
                 }
-                () = sleep_until(gathered), if gathering.is_some() => gathering = None,
+                () = &mut gathered, if gathering => gathering = false,
                 Some(item) = data.recv(), if self.later < LATER_MAX => {
                     self.data(item);
                     for _ in 1..BATCHES_PER_TURN {
@@ -276,6 +278,7 @@ impl Shard {
             && let Some((batch, epoch)) = entry.later.pop_front()
         {
             self.later -= 1;
+            turns.encoded(burst_bytes(&batch.updates));
             gap |= entry.begin_burst(&batch, epoch);
         }
         let mut work = Work::default();

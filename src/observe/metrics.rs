@@ -68,7 +68,7 @@ pub fn registry(metrics: &Metrics, memory: &MemoryClasses) -> Registry {
 metrics! {
     /// Whether `/readyz` answers 200.
     ready: Gauge as "ready",
-    /// Age of a worker's current turn, sampled on every worker: how long ready sockets and timers wait.
+    /// Age of the oldest turn that a worker is in, of all workers: how long ready sockets and timers wait.
     runtime_lag: Seconds as "runtime_lag_seconds",
     /// From posting a task to its first poll.
     runtime_schedule_delay: Seconds as "runtime_schedule_delay_seconds",

@@ -3,7 +3,7 @@
 //! tokio cannot pin a task to a worker, so tasks alone cannot sample *every* worker: a worker that is stuck
 //! in one long poll is simply avoided by them. So a thread outside the runtime takes two samples per tick:
 //!
-//! * **Turn age**, one sample per worker. A worker serves its sockets and timers between *turns* (bursts of
+//! * **Turn age**, one sample per tick: the oldest of all workers, so that idle ones hide nobody. A worker serves its sockets and timers between *turns* (bursts of
 //!   polls, at most 61 of them), and tokio counts its parks and adds up its busy time exactly there. The age
 //!   of the current turn is how long an event that is ready now has waited for that worker at least, and over
 //!   many ticks it is distributed as that wait is. A parked worker waits for events, so its age is 0.
@@ -48,15 +48,16 @@ impl RuntimeLag {
         let sample = move || {
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(TICK);
+                let mut oldest = Duration::ZERO;
                 for (handle, workers, waiting) in &mut runtimes {
-                    let parked =
-                        workers.sample(Instant::now(), |age| metrics.runtime_lag.observe(age.as_secs_f64()));
+                    let parked = workers.sample(Instant::now(), |age| oldest = oldest.max(age));
                     if parked {
                         metrics.runtime_schedule_delay.observe(0.0);
                     } else {
                         post(handle, &metrics, waiting);
                     }
                 }
+                metrics.runtime_lag.observe(oldest.as_secs_f64());
             }
         };
         let thread = std::thread::Builder::new().name("runtime-lag".to_owned()).spawn(sample)?;

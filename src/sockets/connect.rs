@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
@@ -137,6 +138,7 @@ async fn join(
     }
     let watches: Vec<_> = fleets.iter().map(|fleet| hub.feed.watch(fleet)).collect();
     let deadline = tokio::time::Instant::now() + hub.options.confirm_timeout;
+    let mut memberships = Vec::with_capacity(fleets.len());
     for (fleet, watch) in fleets.iter().zip(watches) {
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         // While Redis is away viewers are let in: they get what is published once it is back.
@@ -144,10 +146,10 @@ async fn join(
             hub.metrics.unconfirmed_connects.inc();
         }
         let viewer = connected.viewer.clone();
-        let membership = Membership::new(fleet.clone(), viewer, hub.dispatcher.clone(), watch);
-        membership.join(Mode::Legacy, JOIN_TIMEOUT).await;
-        connected.keep(membership);
+        memberships.push(Membership::new(fleet.clone(), viewer, hub.dispatcher.clone(), watch));
     }
+    join_all(memberships.iter().map(|membership| membership.join(Mode::Legacy, JOIN_TIMEOUT))).await;
+    memberships.into_iter().for_each(|membership| connected.keep(membership));
     let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
     if hub.audience.confirmed(connected.viewer.id, rest).await.is_err() {
         hub.metrics.unconfirmed_connects.inc();

@@ -86,6 +86,15 @@ impl Store {
         }
     }
 
+    /// The same store over a connection of its own.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        match self {
+            Self::Memory(store) => Self::Memory(store.clone()),
+            Self::Redis(store) => Self::Redis(store.apart()),
+        }
+    }
+
     /// The newest state of all assets of a fleet; a fleet never heard of has none.
     ///
     /// # Errors

@@ -24,6 +24,9 @@ use super::{
 /// An event that never leaves the process: see [`Session::barrier`].
 pub const BARRIER_EVENT: &str = "\u{1}";
 
+/// How many reads may bring nothing for socketioxide before others have their turn.
+const READS_MAX: usize = 16;
+
 /// What became of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
@@ -293,6 +296,7 @@ impl Session {
     /// Drives the websocket from the task that reads the bridge: writes what waits, reads what came.
     /// Returns when there is something in the inbox, the session is closed, or the socket has no more.
     pub(super) fn drive(&self, state: &mut State, cx: &mut Context<'_>) {
+        let mut reads = 0;
         while let Link::Websocket(wire) = &mut state.link {
             if (!state.outbox.is_empty() || wire.is_holding()) && wire.poll_writable(cx) {
                 self.write(state);
@@ -304,6 +308,12 @@ impl Session {
             match wire.poll_events(cx, self.shared.options.message_bytes_max) {
                 Poll::Pending => return,
                 Poll::Ready(read) => self.received(state, read),
+            }
+            reads += 1;
+            if reads == READS_MAX {
+                // A client that floods with what is nobody's message must not hold the session, which is
+                // what a fan-out waits for.
+                return cx.waker().wake_by_ref();
             }
         }
     }

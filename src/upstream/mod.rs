@@ -166,7 +166,9 @@ impl Upstream {
             Source::Relay(_, relayed) => Arc::new(relayed.cells.clone()),
         };
         let (loader, heads) = (self.loader(), self.heads());
-        Supply { feed: self.feed.clone(), loader, heads, cells, store: self.store.clone() }
+        // What connections ask for must not share its way with what updates need.
+        let store = self.store.as_ref().map(Store::apart);
+        Supply { feed: self.feed.clone(), loader, heads, cells, store }
     }
 
     /// Reads fleets' states for dispatch.

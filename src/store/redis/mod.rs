@@ -57,6 +57,14 @@ impl RedisStore {
         Self(Arc::new(Shared { redis, keyspace: Keyspace::new(prefix), rules, link: Mutex::new(None) }))
     }
 
+    /// The same store over a connection of its own, which is driven by the runtime that first asks it.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let Shared { redis, keyspace, rules, .. } = &*self.0;
+        let (redis, keyspace, rules) = (redis.clone(), keyspace.clone(), *rules);
+        Self(Arc::new(Shared { redis, keyspace, rules, link: Mutex::new(None) }))
+    }
+
     /// Whether it is spread over the nodes of a Redis Cluster.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
