@@ -37,7 +37,8 @@ export class Broker {
       logLevel: logLevel.NOTHING,
       retry: { retries: 0 },
     });
-    this.#producer = this.#client.producer();
+    // A topic's leaders are known a moment after it was made.
+    this.#producer = this.#client.producer({ retry: { retries: 8, initialRetryTime: 200 } });
   }
 
   static async start(): Promise<Broker> {
