@@ -53,6 +53,9 @@ pub(crate) fn payload(data: &[u8]) {
         _ => (Protocol::V3, true),
     };
     let Ok(packets) = decode(protocol, binary_body, &Bytes::copy_from_slice(body)) else { return };
+    if packets.is_empty() {
+        return; // A body of nothing is written as no body, which is none.
+    }
     let mut encoder = Encoder::new(protocol, binary_body);
     for packet in &packets {
         match packet {
