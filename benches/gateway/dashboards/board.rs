@@ -59,6 +59,8 @@ pub(crate) struct Board {
     /// When nothing was awaited any more.
     pub(crate) settled_ns: Option<u64>,
     is_refused: bool,
+    /// What it shows is about to be told anew.
+    is_resyncing: bool,
 }
 
 /// What all boards share while they read.
@@ -121,6 +123,7 @@ impl Board {
             whole_ns: None,
             settled_ns: None,
             is_refused: false,
+            is_resyncing: false,
         })
     }
 
@@ -216,6 +219,9 @@ impl Board {
             }
             b"fleet_snapshot" | b"region_snapshot" => {
                 let (head, rest) = after(body, br#""assets":["#)?;
+                if std::mem::take(&mut self.is_resyncing) {
+                    self.shown.clear();
+                }
                 self.assets(rest, As::State, now_ns, reading)?;
                 if is_last_part(head)? {
                     self.whole_ns = Some(now_ns);
@@ -227,7 +233,10 @@ impl Board {
                 let rest = self.assets(rest.strip_prefix(br#","moved":["#)?, As::Moved, now_ns, reading)?;
                 self.left(rest.strip_prefix(br#","left":["#)?, reading)?;
             }
-            b"resync" => reading.seen.fault(Fault::Resync),
+            b"resync" => {
+                reading.seen.fault(Fault::Resync);
+                self.is_resyncing = true;
+            }
             _ => return None,
         }
         if self.settled_ns.is_none() && self.awaited.is_empty() && self.leaving.is_empty() {
