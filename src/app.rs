@@ -247,6 +247,7 @@ fn gateway_options(config: &Config, relay_only: bool, own_key: Option<Arc<str>>)
             slow_timeout_ms: ms(edge.slow_timeout),
             admittance: edge.admittance(),
             own_key,
+            is_secure: config.shared.ports.tls().is_some(),
             ..EngineOptions::default()
         },
         dispatch: DispatchOptions {

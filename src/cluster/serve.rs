@@ -9,7 +9,7 @@ use futures_util::{
     StreamExt,
     stream::{BoxStream, SelectAll},
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -31,6 +31,8 @@ const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// At the end, what had been asked before Redis stopped counting this member is still answered.
 const RESIGN_MAX: Duration = Duration::from_secs(1);
 const RESIGN_POLL: Duration = Duration::from_millis(5);
+/// How often a member that is down looks whether it is up again, whatever it was told.
+const RETELL: Duration = Duration::from_secs(1);
 
 /// Asked of servers, and answered with who this is.
 pub(super) const PING: &str = "cluster_ping";
@@ -83,15 +85,22 @@ impl Service {
         tokio::select! {
             event = self.events.next() => self.event(event),
             Some(ack) = self.acks.next() => self.acknowledge(ack),
+            // One of the two connections may come back after the other, and nothing tells of that.
+            () = sleep(RETELL), if self.is_down() => self.tell_state(),
         }
     }
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Messages(messages) => messages.iter().for_each(|message| self.message(message)),
+            Event::Messages(messages) => {
+                messages.iter().for_each(|message| self.message(message));
+                if self.is_down() {
+                    self.tell_state();
+                }
+            }
             Event::Restored => self.tell_state(),
             // What Redis refused at first may have been allowed since.
-            Event::Changed if self.member.0.metrics.adapter_up.get() == 0 => self.tell_state(),
+            Event::Changed if self.is_down() => self.tell_state(),
             Event::Changed => {}
             Event::Lost => {
                 self.member.0.metrics.adapter_up.set(0);
@@ -99,6 +108,10 @@ impl Service {
                 drop(self.member.0.pending().end_all());
             }
         }
+    }
+
+    fn is_down(&self) -> bool {
+        self.inner().metrics.adapter_up.get() == 0
     }
 
     fn tell_state(&self) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
 
-use crate::transport::Handshake;
+use crate::transport::{Handshake, Session};
 
 /// Headers of which Node keeps the first value; of others it keeps all.
 const FIRST_WINS: [&str; 17] = [
@@ -29,7 +29,11 @@ const FIRST_WINS: [&str; 17] = [
 ];
 
 /// The `handshake` of a `fetchSockets` answer. `auth` is the payload of CONNECT as JSON.
-pub(super) fn json(handshake: &Handshake, auth: Option<&str>) -> Arc<str> {
+pub(super) fn json(session: &Session, auth: Option<&str>) -> Arc<str> {
+    describe(session.handshake(), session.is_secure(), auth)
+}
+
+fn describe(handshake: &Handshake, is_secure: bool, auth: Option<&str>) -> Arc<str> {
     let mut headers = Map::new();
     for (name, value) in handshake.headers() {
         match headers.get_mut(name) {
@@ -52,8 +56,7 @@ pub(super) fn json(handshake: &Handshake, auth: Option<&str>) -> Arc<str> {
         "time": date(handshake.issued_ms),
         "address": handshake.address.to_string(),
         "xdomain": is_foreign,
-        // TLS ends before this process.
-        "secure": false,
+        "secure": is_secure,
         "issued": handshake.issued_ms,
         "url": handshake.url,
         "query": query,

@@ -70,7 +70,7 @@ impl LocalSockets for LocalViewers {
             let Present { viewer, identity } = present;
             SocketInfo {
                 id: identity.socket_id.to_string(),
-                handshake: handshake::json(viewer.session.handshake(), identity.auth.as_deref()),
+                handshake: handshake::json(&viewer.session, identity.auth.as_deref()),
                 rooms,
                 data: "{}".into(),
             }

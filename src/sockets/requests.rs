@@ -2,8 +2,7 @@
 //!
 //! Invariants: what one request checks (how many subscriptions there are, which membership is the
 //! present one) no other request of the viewer changes before it is done; at most [`WAITING_MAX`] wait, of at
-//! most [`VALUES_MAX`] values together;
-//! whatever becomes of the task that serves, nothing is left waiting without one.
+//! most [`WEIGHT_MAX`] together; whatever becomes of the task that serves, nothing is left waiting without one.
 
 use std::{
     collections::VecDeque,
@@ -25,9 +24,9 @@ use crate::{
 /// may by default in one breath.
 const WAITING_MAX: usize = 128;
 
-/// How many JSON values those that wait may have together: 64 KiB of text can be a MiB of them. One request
-/// alone may have as many as fit into a message.
-const VALUES_MAX: usize = 65_536;
+/// How much those that wait may hold together, in bytes, about: 64 KiB of text can be a MiB of values. One
+/// request alone may be as large as a message.
+const WEIGHT_MAX: usize = 2 * 1024 * 1024;
 
 /// One event of the viewer that wants something.
 pub(super) struct Request {
@@ -43,7 +42,7 @@ pub(super) struct Requests(Mutex<Waiting>);
 #[derive(Default)]
 struct Waiting {
     requests: VecDeque<Request>,
-    values: usize,
+    weight: usize,
     serving: bool,
 }
 
@@ -56,8 +55,8 @@ impl Requests {
 /// Takes a request in its turn. Whoever gets a [`Turn`] serves all that wait.
 pub(super) fn take(connected: &Arc<Connected>, request: Request) -> Option<Turn> {
     let mut waiting = connected.requests.waiting();
-    let values = values(&request.body);
-    let is_heavy = !waiting.requests.is_empty() && waiting.values + values > VALUES_MAX;
+    let weight = weight(&request);
+    let is_heavy = !waiting.requests.is_empty() && waiting.weight + weight > WEIGHT_MAX;
     if is_heavy || waiting.requests.len() >= WAITING_MAX {
         drop(waiting);
         // Of a client that goes on regardless, not every refusal reaches it: it gets as many as socketioxide
@@ -71,7 +70,7 @@ pub(super) fn take(connected: &Arc<Connected>, request: Request) -> Option<Turn>
         return None;
     }
     waiting.requests.push_back(request);
-    waiting.values += values;
+    waiting.weight += weight;
     let serves = !std::mem::replace(&mut waiting.serving, true);
     drop(waiting);
     serves.then(|| Turn { connected: connected.clone(), done: false })
@@ -101,18 +100,24 @@ impl Turn {
             *waiting = Waiting::default();
             return None;
         };
-        waiting.values -= values(&request.body);
+        waiting.weight -= weight(&request);
         Some(request)
     }
 }
 
-/// How many values a body is made of. It was parsed, so it is not deep.
-fn values(body: &Value) -> usize {
-    1 + match body {
-        Value::Array(members) => members.iter().map(values).sum(),
-        Value::Object(members) => members.values().map(values).sum(),
-        _ => 0,
-    }
+fn weight(request: &Request) -> usize {
+    request.name.len() + bytes(&request.body)
+}
+
+/// About what a body takes in memory. It was parsed, so it is not deep.
+fn bytes(body: &Value) -> usize {
+    size_of::<Value>()
+        + match body {
+            Value::String(text) => text.len(),
+            Value::Array(members) => members.iter().map(bytes).sum(),
+            Value::Object(members) => members.iter().map(|(name, value)| 2 * name.len() + bytes(value)).sum(),
+            _ => 0,
+        }
 }
 
 impl Drop for Turn {

@@ -269,12 +269,25 @@ fn sentinel(
 
 /// The address for logs: what stands before an `@` is left out.
 fn without_passwords(text: &str) -> String {
-    let urls = text.split(',').map(str::trim).map(|url| {
-        let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
-    });
-    urls.collect::<Vec<_>>().join(",")
+    // A comma may be part of a password: up to the last `@` only schemes are shown.
+    let (secret, shown) = text.rsplit_once('@').unwrap_or(("", text));
+    if secret.contains(',') && !secret.contains("sentinel") {
+        let urls = text.split(',').map(|url| without_password(url.trim()));
+        let is_each_a_url = text.split(',').all(|url| url.contains("://") && url.contains('@'));
+        if is_each_a_url {
+            return urls.collect::<Vec<_>>().join(",");
+        }
+    }
+    match secret.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://{shown}"),
+        None => shown.to_owned(),
+    }
+}
+
+fn without_password(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
 }
 
 impl fmt::Display for Redis {
@@ -368,6 +381,8 @@ mod tests {
         check("rediss://:secret@host:1", "rediss://host:1", false);
         check("redis://:s@a:1, redis://:s@b:2", "redis://a:1,redis://b:2", true);
         check("redis+sentinel://u:s@a,b:7/mymaster/3", "redis+sentinel://a,b:7/mymaster/3", false);
+        check("redis+sentinel://u:s,ecret@a,b/mymaster", "redis+sentinel://a,b/mymaster", false);
+        check("redis://u:s,ecret@h", "redis://h", false);
         check("rediss+sentinel://a/mymaster", "rediss+sentinel://a/mymaster", false);
     }
 

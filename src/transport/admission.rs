@@ -3,7 +3,10 @@
 //! Invariant: a refusal is an HTTP status with `Retry-After`, which a stock client takes for a failed connection
 //! and comes back from; never a packet that keeps it away.
 
-use std::sync::{Mutex, PoisonError, atomic::Ordering};
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError, atomic::Ordering},
+};
 
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
@@ -13,6 +16,11 @@ use super::{
     Handshake, Shared,
     places::{Bucket, PlaceLimits, Seat},
 };
+
+/// A polling session may have two requests under way,
+const SOCKETS_PER_SESSION: usize = 2;
+/// and a page loads its files beside them.
+const SOCKETS_OF_A_PAGE: usize = 16;
 
 /// Why nobody more is let in for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +105,23 @@ impl Shared {
         };
         // One address first: what it asks too much for takes nothing from the others.
         let seat = self.places.take(handshake.address, limits, now)?;
-        if self.admission.take(now) { Ok(Some(seat)) } else { Err(Rationed::Rate) }
+        if self.admission.take(now) {
+            return Ok(Some(seat));
+        }
+        seat.refund(); // Not its fault: it may ask again at once, and the HTTP server will.
+        Err(Rationed::Rate)
+    }
+
+    /// Lets one TCP connection more in, with its seat: what an address may have as sessions it must not have
+    /// ten times as silent sockets. A proxy speaks for many; where sessions have no limit there is none here.
+    pub(super) fn admit_socket(&self, peer: IpAddr) -> Result<Option<Seat>, Rationed> {
+        let admittance = self.admittance();
+        let (peer, sessions_max) = (peer.to_canonical(), admittance.connections_per_address_max);
+        if sessions_max == 0 || admittance.trusted_proxies.iter().any(|network| network.contains(peer)) {
+            return Ok(None);
+        }
+        let sessions_max = SOCKETS_PER_SESSION * sessions_max + SOCKETS_OF_A_PAGE;
+        self.sockets.take(peer, PlaceLimits { sessions_max, per_second: 0 }, Instant::now()).map(Some)
     }
 
     /// Whether the handshake is of this process's own client.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Admittance, Bridge, CloseReason, EngineOptions, Handshake, Origins, PeerAddr, Protocol, Session,
     SessionId,
+    admission::Rationed,
     client_address::client_address,
     frame::{Opcode, server_frame},
     handshake::{EngineQuery, One},
@@ -113,6 +114,11 @@ impl Engine {
         self.shared.sessions.len()
     }
 
+    /// Lets one TCP connection more in.
+    pub(super) fn admit_socket(&self, peer: IpAddr) -> Result<Option<Seat>, Rationed> {
+        self.shared.admit_socket(peer)
+    }
+
     /// All open sessions.
     #[must_use]
     pub fn sessions(&self) -> Vec<Arc<Session>> {
@@ -155,7 +161,7 @@ impl Engine {
         let admittance = self.shared.admittance();
         let origins = &admittance.origins;
         let origin = request.headers().get(header::ORIGIN).cloned();
-        if !origins.allow(request.headers()) {
+        if !origins.allow(request.headers(), self.shared.options.is_secure) {
             self.shared.metrics.origins_refused.inc();
             return Refusal::Forbidden.into_response();
         }

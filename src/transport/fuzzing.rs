@@ -31,7 +31,7 @@ pub(crate) fn http_head(data: &[u8]) {
     let origin = parts.headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
     for origins in [Origins::Same, Origins::Only(vec!["https://good.example".to_owned()])] {
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        if origins.allow(&parts.headers) && parts.headers.contains_key(header::ORIGIN) {
+        if origins.allow(&parts.headers, false) && parts.headers.contains_key(header::ORIGIN) {
             let origin = origin.expect("no page has an origin that is no text");
             let is_ours =
                 host.is_some_and(|host| origin.strip_suffix(host).is_some_and(|rest| rest.ends_with("//")));

@@ -129,20 +129,22 @@ pub enum Origins {
 
 impl Origins {
     /// Whether a request may pass. Requests without `Origin` come from no browser page.
-    pub(super) fn allow(&self, headers: &HeaderMap) -> bool {
+    /// `is_secure`: this port speaks TLS, so a page that came without is somebody else's.
+    pub(super) fn allow(&self, headers: &HeaderMap, is_secure: bool) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else { return true };
         let Ok(origin) = origin.to_str() else { return false };
         match self {
             Self::Any => true,
             Self::Only(origins) if origins.iter().any(|allowed| allowed == origin) => true,
-            Self::Only(_) | Self::Same => same_host(origin, headers),
+            Self::Only(_) | Self::Same => same_host(origin, headers, is_secure),
         }
     }
 }
 
-fn same_host(origin: &str, headers: &HeaderMap) -> bool {
+fn same_host(origin: &str, headers: &HeaderMap, is_secure: bool) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let page = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let page = origin.strip_prefix("https://");
+    let page = page.or_else(|| origin.strip_prefix("http://").filter(|_| !is_secure));
     page.is_some() && page == host
 }
 
@@ -183,10 +185,10 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static("fleet.example:3000"));
             headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
-            origins.allow(&headers)
+            origins.allow(&headers, false)
         };
         let only = Origins::Only(vec!["https://good.com".to_owned()]);
-        assert!(Origins::Same.allow(&HeaderMap::new()));
+        assert!(Origins::Same.allow(&HeaderMap::new(), false));
         assert!(allow(&Origins::Same, "http://fleet.example:3000"));
         assert!(!allow(&Origins::Same, "http://fleet.example"));
         assert!(!allow(&Origins::Same, "null"));

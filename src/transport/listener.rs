@@ -113,18 +113,25 @@ impl Listener {
                 accepted = self.socket.accept() => match accepted {
                     Ok((stream, _)) if connections.len() >= self.options.connections_max => self.refuse(&stream),
                     Ok((stream, peer)) => {
+                        let seat = engine.as_ref().map_or(Ok(None), |engine| engine.admit_socket(peer.ip()));
+                        let Ok(seat) = seat else {
+                            self.refuse(&stream);
+                            continue;
+                        };
                         let (engine, router, stop) = (engine.clone(), router.clone(), stop.clone());
                         let head_timeout = self.options.head_timeout;
                         // Two tasks and not one: who comes without TLS need not hold room for it.
                         if let Some(tls) = self.tls.clone() {
                             let metrics = self.metrics.clone();
                             connections.spawn(async move {
+                                let _seat = seat;
                                 if let Some(stream) = secure(&tls, stream, head_timeout, &metrics, &stop).await {
                                     connection(stream, peer, router, head_timeout, stop).await;
                                 }
                             });
                         } else {
                             connections.spawn(async move {
+                                let _seat = seat;
                                 let first = first(engine, stream, peer, head_timeout, &stop).await;
                                 if let Some(stream) = first {
                                     connection(stream, peer, router, head_timeout, stop).await;
@@ -152,7 +159,8 @@ impl Listener {
             stream.try_write(BUSY).ok();
         }
         if self.may_complain() {
-            tracing::warn!(connections_max = self.options.connections_max, "too many HTTP connections");
+            let connections_max = self.options.connections_max;
+            tracing::warn!(connections_max, "too many HTTP connections, in all or of one address");
         }
     }
 

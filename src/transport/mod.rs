@@ -171,6 +171,8 @@ pub struct EngineOptions {
     pub admittance: Admittance,
     /// What a session of this process's own says in its query (`own`); it is not counted as a connection.
     pub own_key: Option<Arc<str>>,
+    /// Clients speak TLS to this process: a page of its own host came over https.
+    pub is_secure: bool,
 }
 
 impl Default for EngineOptions {
@@ -191,6 +193,7 @@ impl Default for EngineOptions {
                 trusted_proxies: Vec::new(),
             },
             own_key: None,
+            is_secure: false,
         }
     }
 }

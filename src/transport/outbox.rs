@@ -99,6 +99,22 @@ impl Outbox {
         self.entries.insert(at, frame);
     }
 
+    /// Queues the answer to a ping like any heartbeat, in the place of one that nobody has got yet: however
+    /// often a client asks that does not read, one answer waits for it.
+    pub(crate) fn push_pong(&mut self, pong: Bytes) {
+        let from = if self.connected { usize::from(self.written > 0) } else { 0 };
+        // Nothing but heartbeats stands before it; before CONNECT there are few entries at all.
+        let places = if self.connected { 2 } else { usize::MAX };
+        let unsent = self.entries.iter_mut().skip(from).take(places).find(|entry| is_pong(entry));
+        match unsent {
+            Some(unsent) => {
+                self.bytes = self.bytes - unsent.len() + pong.len();
+                *unsent = pong;
+            }
+            None => self.push_urgent(pong),
+        }
+    }
+
     /// The unwritten bytes, in order, as far as one `writev` goes.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
         let mut count = 0;
@@ -148,6 +164,11 @@ impl Outbox {
     }
 }
 
+/// A websocket's pong, or protocol 3's.
+fn is_pong(frame: &[u8]) -> bool {
+    frame.first() == Some(&0x8a) || frame == [0x81, 1, b'3']
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -183,6 +204,25 @@ mod tests {
         };
         outbox.advance(chunk.len());
         stream.extend(chunk);
+    }
+
+    #[test]
+    fn one_pong_waits_however_often_a_client_asks_and_takes_the_place_of_the_last() {
+        let mut outbox = Outbox::default();
+        outbox.push_packet(server_frame(Opcode::Text, b"0{}"), 0);
+        outbox.set_connected();
+        (0..3).for_each(|_| outbox.push_shared(server_frame(Opcode::Text, b"42[]")));
+        let mut stream = Vec::new();
+        write(&mut outbox, &mut stream, 2);
+        for asked in 0..1000_u16 {
+            outbox.push_pong(server_frame(Opcode::Pong, &asked.to_be_bytes()));
+        }
+        outbox.push_urgent(server_frame(Opcode::Text, b"2"));
+        outbox.push_pong(server_frame(Opcode::Pong, b"last"));
+        assert_eq!(outbox.entries.len(), 6);
+        let bytes: usize = outbox.entries.iter().map(Bytes::len).sum();
+        assert_eq!(outbox.bytes(), bytes - 2);
+        assert!(outbox.iter().any(|entry| entry.ends_with(b"last")));
     }
 
     proptest! {

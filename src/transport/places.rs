@@ -5,7 +5,7 @@
 //! address in there is its own to choose.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use super::Rationed;
 
 const SHARDS: usize = 16;
+/// What IPv4 clients look like from an IPv6 network (RFC 6052): each is somebody else.
+const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
 /// Whom an address stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +26,11 @@ impl From<IpAddr> for Place {
     fn from(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self(address),
+            IpAddr::V6(address) if address.segments()[..6] == NAT64 =>
+            {
+                #[expect(clippy::cast_possible_truncation, reason = "the last 32 bits are the address")]
+                Self(Ipv4Addr::from_bits(address.to_bits() as u32).into())
+            }
             IpAddr::V6(address) => {
                 Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into())
             }
@@ -116,6 +123,16 @@ impl Places {
     }
 }
 
+impl Seat {
+    /// Gives the seat back, and what was asked for it.
+    pub(super) fn refund(self) {
+        let mut shard = self.places.shard(&self.place);
+        if let Some(asked) = shard.get_mut(&self.place).and_then(|held| held.asked.as_mut()) {
+            asked.refund();
+        }
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut shard = self.places.shard(&self.place);
@@ -158,6 +175,10 @@ impl Bucket {
             self.tokens -= 1.0;
         }
         taken
+    }
+
+    fn refund(&mut self) {
+        self.tokens += 1.0;
     }
 
     fn is_full(&self, now: Instant) -> bool {

@@ -217,6 +217,10 @@ fn accept(session: &Session, binary: bool, body: &Bytes) -> Response {
             for packet in packets {
                 session.receive(state, packet);
             }
+            // Answers to pings.
+            if !state.outbox.is_empty() {
+                session.flush(state);
+            }
             if state.inbox.len() > INBOX_BYTES_MAX {
                 session.close_locked(state, CloseReason::TransportError, None);
             }

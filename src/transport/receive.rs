@@ -66,19 +66,21 @@ impl Session {
         self.close_locked(state, CloseReason::ParseError, None);
     }
 
-    /// Answers a ping. A client that asks faster than it reads the answers is cut off: they are queued for
-    /// one client alone, and must not grow beyond its bound.
+    /// Answers a ping, of which only the last needs an answer (RFC 6455, 5.5.3); whoever brings it writes it,
+    /// once for all that came together. A client whose queue is full already is cut off.
     fn answer(&self, state: &mut State, pong: Bytes) {
         if state.outbox.bytes() >= self.shared.options.viewer_queue_bytes {
             return self.close_locked(state, CloseReason::Slow, None);
         }
-        state.outbox.push_urgent(pong);
-        self.flush(state);
+        state.outbox.push_pong(pong);
     }
 
     /// Takes what one read of a websocket brought.
     pub(super) fn received(&self, state: &mut State, read: Read) {
         for event in read.events {
+            if matches!(state.link, Link::Closed(_)) {
+                return;
+            }
             match event {
                 Event::Text(text) => match Packet::parse_text(self.protocol, &text) {
                     Ok(packet) => self.receive(state, packet),
@@ -98,6 +100,9 @@ impl Session {
                     self.close_locked(state, CloseReason::TransportClose, code.or(Some(1005)))
                 }
             }
+        }
+        if !state.outbox.is_empty() {
+            self.flush(state);
         }
         match read.end {
             None => {}

@@ -148,6 +148,11 @@ impl Session {
         self.is_own
     }
 
+    /// Whether the client speaks TLS to this process.
+    pub fn is_secure(&self) -> bool {
+        self.shared.options.is_secure
+    }
+
     /// The request that opened the session.
     pub fn handshake(&self) -> &Handshake {
         &self.handshake

@@ -97,6 +97,8 @@ pub(crate) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) sessions: Sessions,
     pub(super) places: Arc<Places>,
+    /// Who has how many TCP connections that are no sessions' websockets.
+    pub(super) sockets: Arc<Places>,
     pub(super) admission: Admission,
     /// Held to clone the pointer, never across an await.
     admittance: RwLock<Arc<Admittance>>,
@@ -119,6 +121,7 @@ impl Shared {
             metrics,
             sessions: Sessions::new(),
             places: Arc::new(Places::new()),
+            sockets: Arc::new(Places::new()),
             ping_frame: frame::server_frame(frame::Opcode::Text, b"2"),
             started: Instant::now(),
             id_suffix: random_id::<4>(),

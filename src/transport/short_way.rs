@@ -60,7 +60,8 @@ impl Engine {
         let query = EngineQuery::parse(&parts.uri);
         let is_new = query.sid == One::None && query.transport.is("websocket");
         let admittance = self.shared.admittance();
-        if !is_new || !upgrade::is_websocket(&parts.headers) || !admittance.origins.allow(&parts.headers) {
+        let is_allowed = admittance.origins.allow(&parts.headers, self.shared.options.is_secure);
+        if !is_new || !upgrade::is_websocket(&parts.headers) || !is_allowed {
             return None;
         }
         let protocol = query.protocol()?;

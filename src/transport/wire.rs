@@ -6,13 +6,13 @@
 use std::{
     cell::RefCell,
     io,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use rustix::{io::Errno, net::SendFlags};
 use smallvec::SmallVec;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::coop::poll_proceed};
 
 use super::{
     encrypted::Encrypted,
@@ -87,11 +87,14 @@ impl Wire {
     /// Reads what is there. `Pending` registers the task.
     pub(super) fn poll_events(&mut self, cx: &mut Context<'_>, max_bytes: usize) -> Poll<Read> {
         loop {
-            // What is decrypted already is not the socket's any more, and may be all that comes.
-            if self.tls.is_some()
-                && let Some(read) = self.read(max_bytes)
-            {
-                return Poll::Ready(read);
+            // What is decrypted already is not the socket's any more, and may be all that comes. A read of it costs
+            // as much of the task's turn as one that waits for the socket, or a client could hold its worker.
+            if self.tls.is_some() {
+                let turn = ready!(poll_proceed(cx));
+                if let Some(read) = self.read(max_bytes) {
+                    turn.made_progress();
+                    return Poll::Ready(read);
+                }
             }
             match self.socket.poll_read_ready(cx) {
                 Poll::Pending => return Poll::Pending,

@@ -159,3 +159,27 @@ async fn limits_of_addresses_and_users_follow_their_file() {
     assert_eq!(Viewer::try_connect(gateway.addr(), &query).await.err().as_deref(), Some("closed"));
     open(gateway.addr()).await;
 }
+
+#[tokio::test]
+async fn one_address_has_so_many_silent_sockets_and_no_more() {
+    let gateway = Gateway::builder()
+        .env("FLEETCAST_SOURCE", "demo")
+        .env("FLEETCAST_DEMO_ASSETS", 10)
+        .env("FLEETCAST_DEMO_FLEETS", 1)
+        .env("FLEETCAST_MAX_CONNECTIONS_PER_ADDRESS", 2)
+        .start()
+        .await;
+    let refused = async || gateway.metric("fleetcast_accepts_refused_total").await;
+    let mut silent = Vec::new();
+    while refused().await < 1.0 {
+        silent.push(tokio::net::TcpStream::connect(gateway.addr()).await.unwrap());
+        assert!(silent.len() < 100, "nobody is refused");
+    }
+    assert!(silent.len() > 20, "{} sockets, and one was refused", silent.len());
+    drop(silent);
+    eventually("who is gone makes room", async || {
+        let answer = http(gateway.addr(), "GET", "/api/config", "", "").await;
+        answer.starts_with("HTTP/1.1 200")
+    })
+    .await;
+}

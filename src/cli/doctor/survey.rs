@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
     time::Duration,
 };
 
@@ -104,7 +105,10 @@ pub(super) async fn survey(
     loop {
         let look_at = shards.next_look();
         tokio::select! {
-            Some(message) = events.next() => {
+            message = events.next() => {
+                let Some(message) = message else {
+                    return Err(io::Error::other("redis hung up while it was listened to").into());
+                };
                 let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
                 heard(&mut survey, names, ping, channel, payload);
             }
