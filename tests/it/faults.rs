@@ -41,8 +41,10 @@ async fn a_replica_that_redis_threw_out_for_its_backlog_comes_back_and_serves_on
     gateway.resume();
     eventually("it is back", async || subscribers(&redis).await == 1).await;
     assert!(gateway.metric("fleetcast_feed_connections_lost_total").await >= 1.0);
-    redis::cmd("PUBLISH").arg("updates:f").arg("after").query_async::<()>(&mut connection).await.unwrap();
-    while viewer.event("fleet_update").await != "after" {}
+    // A state, since a viewer that has fallen behind the backlog is told states.
+    let after = r#"{"assetId":"after","ts":1}"#;
+    redis::cmd("PUBLISH").arg("updates:f").arg(after).query_async::<()>(&mut connection).await.unwrap();
+    while viewer.event("fleet_update").await != after {}
     assert_eq!(gateway.metric("fleetcast_viewers").await, 1.0, "nobody is cut off for it");
 }
 

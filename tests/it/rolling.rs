@@ -87,11 +87,12 @@ async fn replica(kafka: &Kafka, topic: &str, redis: &RedisServer) -> Gateway {
 }
 
 async fn produce(kafka: &Kafka, topic: &str, number: i64) {
+    let producer = kafka.producer();
     for fleet in 0..FLEETS {
         let text = json!({"fleetId": format!("fleet-{fleet}"), "assetId": "a", "ts": now_ms(), "n": number});
         let text = text.to_string();
         let record = FutureRecord::to(topic).key("k").payload(&text);
-        kafka.producer().send(record, PATIENCE).await.unwrap();
+        producer.send(record, PATIENCE).await.unwrap();
     }
 }
 

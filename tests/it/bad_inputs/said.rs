@@ -175,6 +175,7 @@ async fn row_16_acknowledgements_of_any_number_are_bounded_and_answered_once() {
     long.say(Message::text(format!(r#"42{number}["fleet_unsubscribe",{{"fleet":"f"}}]"#))).await;
     long.say(Message::text(PROBE)).await;
     assert_eq!(long.next().await.as_deref(), Some(r#"43977[{"ok":true}]"#));
+    drop(long);
     world.end().await;
 }
 
