@@ -77,6 +77,8 @@ impl Service {
                 // Whether Redis has confirmed it is no event.
                 timeout(RESIGN_POLL, self.step()).await.ok();
             }
+            // What Redis sent before it confirmed may be read after the confirmation.
+            while bus.is_up() && timeout(RESIGN_POLL, self.step()).await.is_ok() {}
         };
         timeout(RESIGN_MAX, counted).await.ok();
     }
