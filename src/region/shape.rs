@@ -282,7 +282,7 @@ fn parse_geohash(cells: &[String], cells_max: usize) -> Result<Form, InvalidShap
 }
 
 /// Places that make up a shape, for tests that look around them.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) fn corners(shape: &Shape) -> Vec<Position> {
     match &shape.form {
         Form::Boxes(boxes) => boxes

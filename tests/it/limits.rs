@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     auth::tokens::{SECRET, good, guarded, with_secret},
-    edge::{http, open},
+    edge::http,
     support::{Gateway, GatewayBuilder, Viewer, eventually, node},
 };
 
@@ -157,7 +157,12 @@ async fn limits_of_addresses_and_users_follow_their_file() {
     }
     assert!(second.is_some(), "two are allowed now");
     assert_eq!(Viewer::try_connect(gateway.addr(), &query).await.err().as_deref(), Some("closed"));
-    open(gateway.addr()).await;
+    // Its place is free a moment after it was told.
+    eventually("a third place", async || {
+        let answer = http(gateway.addr(), "GET", "/socket.io/?EIO=4&transport=polling", "", "").await;
+        answer.starts_with("HTTP/1.1 200")
+    })
+    .await;
 }
 
 #[tokio::test]

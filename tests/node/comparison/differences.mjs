@@ -8,6 +8,15 @@ const GONE = /(close|gone: 400.*Session ID unknown.*)$/;
 
 export const DIFFERENCES = [
   {
+    key: "pongs",
+    what: "websocket pings that come faster than their answers leave",
+    node: "each has its pong",
+    fleetcast: "the last of those that wait has (RFC 6455, 5.5.3)",
+    why: "safer: a client that asks and does not read would fill its queue with answers",
+    cases: ["frames (*): a thousand pings"],
+    shows: LIVES,
+  },
+  {
     key: "versions",
     what: "a handshake with an `EIO` other than 3 and 4, or with none",
     node: "is taken for 3",
