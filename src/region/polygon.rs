@@ -86,7 +86,7 @@ impl Polygon {
     }
 
     /// The vertices, rolled back.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn vertices(&self) -> impl Iterator<Item = (f64, f64)> {
         self.ring.0.iter().map(|at| ((at.x + 180.0).rem_euclid(360.0) - 180.0, at.y))
     }
