@@ -227,7 +227,7 @@ fn firehose(cluster: &Cluster, stop: Arc<AtomicBool>, counts: Arc<Counts>) -> Jo
                 n += 1;
                 let (asset, ts) = (n % 1000, now_ms());
                 let text = format!(
-                    r#"{{"fleetId":"{FIREHOSE_FLEET}","assetId":"a{asset}","ts":{ts},"lat":1.5,"lon":2.5,"n":{n}}}"#
+                    r#"{{"fleetId":"{FIREHOSE_FLEET}","assetId":"a{asset}","ts":{ts},"lat":-60.5,"lon":-150.5,"n":{n}}}"#
                 );
                 let partition = i32::try_from(asset % 3).unwrap();
                 let record = FutureRecord::<(), _>::to(&topic).partition(partition).payload(&text);
