@@ -323,26 +323,41 @@ impl Shard {
     /// first message arrives must be known to be lost.
     fn look(&mut self, fleet: &FleetId) {
         self.loads += 1;
-        let Common { heads, loads, .. } = self.common.clone();
+        let look = self.loads;
         let Some(entry) = self.fleets.get_mut(fleet) else { return };
-        entry.baseline.ask(self.loads);
-        let (controls, fleet, look) = (self.controls.clone(), fleet.clone(), self.loads);
+        entry.baseline.ask(look);
+        let (heads, fleet) = (self.common.heads.clone(), fleet.clone());
+        let answer = {
+            let fleet = fleet.clone();
+            move |head: Option<Head>| Control::Head { fleet, look, head: head.flatten() }
+        };
+        self.ask(async move { heads(fleet).await }, answer);
+    }
+
+    /// Asks the store, when it is this question's turn.
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl Future<Output = T> + Send + 'static,
+        answer: impl FnOnce(Option<T>) -> Control + Send + 'static,
+    ) {
+        let (controls, loads) = (self.controls.clone(), self.common.loads.clone());
         tokio::spawn(async move {
             let asking = async {
                 let _one_of_few = loads.acquire().await;
-                timeout(LOAD_TIMEOUT, heads(fleet.clone())).await.ok().flatten()
+                timeout(LOAD_TIMEOUT, question).await.ok()
             };
-            let head = AssertUnwindSafe(asking).catch_unwind().await.ok().flatten();
+            // Whatever becomes of it there is an answer, or the fleet would never be asked for again.
+            let found = AssertUnwindSafe(asking).catch_unwind().await.ok().flatten();
             if let Some(controls) = controls.upgrade() {
-                controls.send(Control::Head { fleet, look, head }).await.ok();
+                controls.send(answer(found)).await.ok();
             }
         });
     }
 
     /// Asks the store for a fleet's state, once at a time.
     fn load(&mut self, fleet: &FleetId, missed: bool) {
-        let Common { options, loader, loads, .. } = self.common.clone();
-        let Some(entry) = self.fleets.get_mut(fleet).filter(|_| !options.relay_only) else { return };
+        let relays_only = self.common.options.relay_only;
+        let Some(entry) = self.fleets.get_mut(fleet).filter(|_| !relays_only) else { return };
         if entry.loading.is_some() {
             entry.reload |= missed;
             return;
@@ -350,18 +365,12 @@ impl Shard {
         self.loads += 1;
         let load = self.loads;
         entry.asked(load);
-        let (controls, fleet) = (self.controls.clone(), fleet.clone());
-        tokio::spawn(async move {
-            let asking = async {
-                let _one_of_few = loads.acquire().await;
-                timeout(LOAD_TIMEOUT, loader(fleet.clone())).await.ok().flatten()
-            };
-            // Whatever becomes of it there is an answer, or the fleet would never be loaded again.
-            let snapshot = AssertUnwindSafe(asking).catch_unwind().await.ok().flatten();
-            if let Some(controls) = controls.upgrade() {
-                controls.send(Control::Loaded { fleet, load, snapshot, missed }).await.ok();
-            }
-        });
+        let (loader, fleet) = (self.common.loader.clone(), fleet.clone());
+        let answer = {
+            let fleet = fleet.clone();
+            move |snapshot: Option<_>| Control::Loaded { fleet, load, snapshot: snapshot.flatten(), missed }
+        };
+        self.ask(async move { loader(fleet).await }, answer);
     }
 
     fn loaded(&mut self, fleet: &FleetId, load: u64, snapshot: Option<Snapshot>, missed: bool) {

@@ -269,19 +269,13 @@ fn sentinel(
 
 /// The address for logs: what stands before an `@` is left out.
 fn without_passwords(text: &str) -> String {
-    // A comma may be part of a password: up to the last `@` only schemes are shown.
-    let (secret, shown) = text.rsplit_once('@').unwrap_or(("", text));
-    if secret.contains(',') && !secret.contains("sentinel") {
-        let urls = text.split(',').map(|url| without_password(url.trim()));
-        let is_each_a_url = text.split(',').all(|url| url.contains("://") && url.contains('@'));
-        if is_each_a_url {
-            return urls.collect::<Vec<_>>().join(",");
-        }
+    // A comma may be part of a password, and stands between sentinels: then all before the last `@` is left out.
+    let is_list = text.split(',').all(|url| url.contains("://") && url.contains('@'));
+    let is_of_sentinels = text.split_once("://").is_some_and(|(scheme, _)| scheme.contains("sentinel"));
+    if is_list && !is_of_sentinels {
+        return text.split(',').map(|url| without_password(url.trim())).collect::<Vec<_>>().join(",");
     }
-    match secret.split_once("://") {
-        Some((scheme, _)) => format!("{scheme}://{shown}"),
-        None => shown.to_owned(),
-    }
+    without_password(text)
 }
 
 fn without_password(url: &str) -> String {
